@@ -1,0 +1,579 @@
+"""The destination's side of one live migration.
+
+    preparing -> receiving -> loaded -------(yours)------> noting cont -> starting -> marking -> ended (runs here)
+        |         |    |        |                              ^
+        |         |    |        `-(source gone)-> claiming ----'
+        |         | (yours)                           ^
+        |         |    `-> told ----(loaded)----------'--(lease unbroken: straight to noting cont)
+        |         |         |
+        |         |         `-(cannot load)-> giving back -> ending -> ended
+        `---------+-> ending -> ended
+
+The QEMU here never runs by itself. It runs when the guest has arrived in full and the source has said `yours` for this
+session and our lease is unbroken since the session began (R6): no database stands in the way then. In every other case
+ownership is claimed by a write first. That `cont` may be out is noted before it is sent: only a destination that
+surely never sent it may give back (R7).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias
+
+from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.migration import incoming_events as e
+from quorate.migration.machine import Rule, Step, follow
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
+
+ASK_PAUSE = 0.5
+"""Seconds between two questions to the source whether the session lives."""
+SOURCE_PATIENCE = 2.0
+"""Seconds without an answer of the source after which a loaded guest looks into the record for itself."""
+DROP_PATIENCE = 15.0
+"""Seconds without an answer of the source, and without a gift on record, after which the image is dropped: longer than
+the source's lease, so that whoever may take the virtual machine over has the say by then."""
+SETTLE_PAUSE = 0.2
+
+
+class Phase(Enum):
+    """Where the destination's side stands."""
+
+    PREPARING = "preparing"
+    """A QEMU is being started that waits for the guest."""
+    RECEIVING = "receiving"
+    """The guest's memory arrives."""
+    LOADED = "loaded"
+    """All has arrived; the source has not said whose it is."""
+    TOLD = "told"
+    """The source said `yours`; QEMU has not yet said that all has arrived."""
+    CLAIMING = "claiming"
+    """The record gives the guest to us and is being written by us, as being told was not enough."""
+    NOTING_CONT = "noting cont"
+    """The journal takes down that `cont` is about to be sent."""
+    STARTING = "starting"
+    """`cont` was sent."""
+    MARKING = "marking"
+    """The guest runs here; the record is being marked so that the source may end its image."""
+    GIVING_BACK = "giving back"
+    """Told, but the guest did not load and never ran here: the record is made to name the giver's image."""
+    ENDING = "ending"
+    """The QEMU of this session is being ended."""
+    ENDED = "ended"
+    """Nothing more to do; see the outcome."""
+
+
+class Outcome(Enum):
+    """How the session ended on this side."""
+
+    RUNS = "runs"
+    """The guest runs here and the record says so."""
+    DROPPED = "dropped"
+    """The image was ended; it never ran."""
+    GAVE_BACK = "gave back"
+    """The record names the giver's image again."""
+    IMAGE_LOST = "image lost"
+    """The virtual machine is ours and its QEMU is gone: to be started from its disks by policy."""
+
+
+class Right(Enum):
+    """What it takes before the guest may run here."""
+
+    TOLD_SUFFICES = "told suffices"
+    MUST_CLAIM = "must claim"
+    """The lease has lapsed, or the daemon was restarted, since the session began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One migration as its destination sees it."""
+
+    session: SessionId
+    me: NodeId
+    source: NodeId
+    image: ImageId
+    source_image: ImageId
+    phase: Phase = Phase.PREPARING
+    since: float = 0.0
+    heard: float = 0.0
+    """When the source last answered."""
+    right: Right = Right.TOLD_SUFFICES
+    record: OwnershipRecord | None = None
+    attempt: int = 0
+    pending: Cas | None = None
+    outcome: Outcome | None = None
+    image_gone: str = ""
+    """Why the QEMU here is gone; empty while it lives."""
+    reason: str = ""
+
+    def step(self, event: e.Event, now: float) -> Step["Incoming"]:
+        """Take in what happened at `now` (monotonic seconds); give the next state and what to do."""
+        return follow(TABLE, lambda state: state.phase, self, event, now)
+
+    def is_mine(self, record: OwnershipRecord) -> bool:
+        """Tell whether the record names this image here."""
+        return record.holder == self.me and record.image == self.image
+
+
+_Step: TypeAlias = Step[Incoming]
+
+
+def begin(state: Incoming, now: float) -> _Step:
+    """Begin a new session."""
+    return Step(replace(state, since=now, heard=now), (e.Launch(), e.WakeAfter(ASK_PAUSE)))
+
+
+# --- shared moves ------------------------------------------------------------------------------------------------
+
+
+def _go(s: Incoming, phase: Phase, now: float, *effects: object) -> _Step:
+    return Step(replace(s, phase=phase, since=now), effects)
+
+
+def _end(s: Incoming, outcome: Outcome, now: float, *effects: object) -> _Step:
+    ended = replace(s, phase=Phase.ENDED, since=now, outcome=outcome)
+    return Step(ended, (*effects, e.Finish(outcome.value, s.reason)))
+
+
+def _drop(s: Incoming, reason: str, now: float, *effects: object) -> _Step:
+    return _go(replace(s, reason=s.reason or reason), Phase.ENDING, now, e.EndImage(), *effects, e.WakeAfter(1.0))
+
+
+def _write(s: Incoming, kind: CasKind, phase: Phase, now: float) -> _Step:
+    assert s.record is not None, "nothing is written before a record was seen"
+    attempt = s.attempt + 1
+    if kind is CasKind.GIVE_BACK:
+        cas = Cas(kind, attempt, s.record, s.source, s.source_image)
+    else:
+        cas = Cas(kind, attempt, s.record, s.me, s.image)
+    return _go(replace(s, attempt=attempt, pending=cas), phase, now, SendCas(cas), e.WakeAfter(1.0))
+
+
+def _loaded_and_told(s: Incoming, now: float) -> _Step:
+    if s.right is Right.MUST_CLAIM:
+        return _write(s, CasKind.CLAIM, Phase.CLAIMING, now)
+    return _go(s, Phase.NOTING_CONT, now, e.NoteCont())
+
+
+def _is_answer_to(s: Incoming, event: CasAnswered | CasRefused | CasUnanswered) -> bool:
+    return s.pending is not None and event.attempt == s.pending.attempt
+
+
+def _sentence_of(event: object) -> str:
+    return event.sentence if isinstance(event, e.Trouble) else str(event)
+
+
+# --- preparing, receiving ----------------------------------------------------------------------------------------
+
+
+def _on_launched(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, e.Launched)
+    return _go(s, Phase.RECEIVING, now, e.TellPrepared(event.uri), e.WakeAfter(ASK_PAUSE))
+
+
+def _on_bad_image(s: Incoming, event: object, now: float) -> _Step:
+    sentence = _sentence_of(event)
+    return _drop(s, sentence, now, e.TellFailed(sentence))
+
+
+def _on_abandoned(s: Incoming, event: object, now: float) -> _Step:
+    return _drop(s, _sentence_of(event), now)
+
+
+def _on_ask_tick(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+
+
+def _on_session_alive(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, heard=now))
+
+
+def _on_session_dead(s: Incoming, event: object, now: float) -> _Step:
+    """Nobody will tell us any more. A loaded guest may be ours by the record; anything less is worth nothing."""
+    if s.phase is Phase.LOADED:
+        return Step(replace(s, reason="the source has given the session up"), (e.ReadRecord(),))
+    return _drop(s, "the source has given the session up", now)
+
+
+def _on_source_silent(s: Incoming, event: object, now: float) -> _Step:
+    if s.phase is Phase.LOADED and now - s.heard >= SOURCE_PATIENCE:
+        return Step(s, (e.ReadRecord(),))
+    if now - s.heard >= DROP_PATIENCE:
+        return _drop(s, f"the source has not answered for {DROP_PATIENCE:.0f} s", now)
+    return Step(s)
+
+
+def _on_load_completed(s: Incoming, event: object, now: float) -> _Step:
+    return _go(s, Phase.LOADED, now, e.WakeAfter(ASK_PAUSE))
+
+
+def _on_yours_while_receiving(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, e.Yours)
+    return _go(replace(s, record=event.record), Phase.TOLD, now, e.WakeAfter(1.0))
+
+
+def _on_lease_lapsed(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, right=Right.MUST_CLAIM))
+
+
+# --- loaded, told ------------------------------------------------------------------------------------------------
+
+
+def _on_yours_when_loaded(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, e.Yours)
+    return _loaded_and_told(replace(s, record=event.record), now)
+
+
+def _on_loaded_when_told(s: Incoming, event: object, now: float) -> _Step:
+    return _loaded_and_told(s, now)
+
+
+def _on_record_seen_when_loaded(s: Incoming, event: object, now: float) -> _Step:
+    """The source is silent or knows nothing: the record decides whether the guest is ours to claim."""
+    assert isinstance(event, e.RecordSeen)
+    if s.is_mine(event.record) and (s.reason or now - s.heard >= SOURCE_PATIENCE):
+        return _write(replace(s, record=event.record, reason=""), CasKind.CLAIM, Phase.CLAIMING, now)
+    if s.is_mine(event.record):
+        return Step(s)
+    if s.reason:
+        return _drop(s, s.reason, now)
+    if now - s.heard >= DROP_PATIENCE:
+        return _drop(s, f"the source has not answered for {DROP_PATIENCE:.0f} s and has not given the guest", now)
+    return Step(s)
+
+
+def _on_bad_image_when_told(s: Incoming, event: object, now: float) -> _Step:
+    """Told, and `cont` was never sent, as it is noted only after the load: the giver's image is as good as ever (R7)."""
+    sentence = _sentence_of(event)
+    gone = replace(s, reason=sentence, image_gone=sentence if isinstance(event, e.ImageExited) else "")
+    return _write(gone, CasKind.GIVE_BACK, Phase.GIVING_BACK, now)
+
+
+def _on_told_tick(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.WakeAfter(1.0),))
+
+
+# --- claiming, starting, marking ---------------------------------------------------------------------------------
+
+
+def _on_claimed(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, CasAnswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    claimed = replace(s, record=event.record, pending=None)
+    if claimed.image_gone:
+        return _end(replace(claimed, reason=claimed.image_gone), Outcome.IMAGE_LOST, now)
+    return _go(claimed, Phase.NOTING_CONT, now, e.NoteCont())
+
+
+def _on_claim_refused(s: Incoming, event: object, now: float) -> _Step:
+    """Ours by an earlier write whose answer was lost: write once more, reading gives no right. Else: not ours."""
+    assert isinstance(event, CasRefused)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    known = replace(s, record=event.current, pending=None)
+    if known.is_mine(event.current):
+        return _write(known, CasKind.CLAIM, Phase.CLAIMING, now)
+    return _drop(known, f"node {event.current.holder} owns the virtual machine", now)
+
+
+def _on_unanswered(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, CasUnanswered)
+    return Step(s, (e.WakeAfter(SETTLE_PAUSE),)) if _is_answer_to(s, event) else Step(s)
+
+
+def _on_write_tick(s: Incoming, event: object, now: float) -> _Step:
+    kinds = {Phase.CLAIMING: CasKind.CLAIM, Phase.MARKING: CasKind.MARK, Phase.GIVING_BACK: CasKind.GIVE_BACK}
+    return _write(s, kinds[s.phase], s.phase, now)
+
+
+def _on_image_gone_while_writing(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, image_gone=_sentence_of(event)))
+
+
+def _on_lease_lapsed_while_claiming(s: Incoming, event: object, now: float) -> _Step:
+    """The answer under way will not count (R2): write again."""
+    return _write(replace(s, right=Right.MUST_CLAIM), CasKind.CLAIM, Phase.CLAIMING, now)
+
+
+def _on_lease_lapsed_before_cont(s: Incoming, event: object, now: float) -> _Step:
+    """Noted, but not sent: claim first."""
+    return _write(replace(s, right=Right.MUST_CLAIM), CasKind.CLAIM, Phase.CLAIMING, now)
+
+
+def _on_cont_noted(s: Incoming, event: object, now: float) -> _Step:
+    return _go(s, Phase.STARTING, now, e.Cont(), e.WakeAfter(1.0))
+
+
+def _on_note_failed(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.Tell(_sentence_of(event)), e.WakeAfter(SETTLE_PAUSE)))
+
+
+def _on_noting_tick(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.NoteCont(),))
+
+
+def _on_image_lost(s: Incoming, event: object, now: float) -> _Step:
+    """The guest is ours, `cont` may have been sent, and its QEMU is gone: its disks may be newer than any image."""
+    return _end(replace(s, reason=_sentence_of(event)), Outcome.IMAGE_LOST, now)
+
+
+def _on_cont_done(s: Incoming, event: object, now: float) -> _Step:
+    step = _write(s, CasKind.MARK, Phase.MARKING, now)
+    return Step(step.state, (*step.effects, e.Announce()))
+
+
+def _on_cont_failed(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.Tell(_sentence_of(event)), e.WakeAfter(SETTLE_PAUSE)))
+
+
+def _on_starting_tick(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.Cont(), e.WakeAfter(1.0)))
+
+
+def _on_marked(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, CasAnswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    marked = replace(s, record=event.record, pending=None)
+    if marked.image_gone:
+        return _end(replace(marked, reason=marked.image_gone), Outcome.IMAGE_LOST, now)
+    return _end(marked, Outcome.RUNS, now)
+
+
+def _on_mark_refused(s: Incoming, event: object, now: float) -> _Step:
+    """An earlier mark of ours has landed, or the virtual machine was taken from us: then it must not run here."""
+    assert isinstance(event, CasRefused)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    known = replace(s, record=event.current, pending=None)
+    if known.is_mine(event.current):
+        return _write(known, CasKind.MARK, Phase.MARKING, now)
+    return _drop(known, f"node {event.current.holder} owns the virtual machine", now)
+
+
+# --- giving back, ending -----------------------------------------------------------------------------------------
+
+
+def _on_gave_back(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, CasAnswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    given = replace(s, record=event.record, pending=None, outcome=Outcome.GAVE_BACK)
+    return _go(given, Phase.ENDING, now, e.EndImage(), e.TellFailed(s.reason), e.WakeAfter(1.0))
+
+
+def _on_give_back_refused(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, CasRefused)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    landed = s.pending is not None and s.pending.has_landed_as(event.current)
+    outcome = Outcome.GAVE_BACK if landed else Outcome.DROPPED
+    return _go(
+        replace(s, record=event.current, pending=None, outcome=outcome),
+        Phase.ENDING,
+        now,
+        e.EndImage(),
+        e.WakeAfter(1.0),
+    )
+
+
+def _on_image_ended(s: Incoming, event: object, now: float) -> _Step:
+    return _end(s, s.outcome or Outcome.DROPPED, now)
+
+
+def _on_ending_tick(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.EndImage(), e.WakeAfter(1.0)))
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def _to(handler: Callable[[Incoming, object, float], _Step], *phases: Phase) -> Rule[Incoming, Phase]:
+    return Rule(handler, phases)
+
+
+def _late(why: str) -> Rule[Incoming, Phase]:
+    return Rule(None, (), why)
+
+
+_P = Phase
+_Rules: TypeAlias = dict[type, Rule[Incoming, Phase]]
+_HAS_RIGHT = (_P.CLAIMING, _P.NOTING_CONT)
+_NO_CONT: _Rules = {
+    e.ContNoted: _late("nothing was noted"),
+    e.NoteFailed: _late("nothing was noted"),
+    e.ContDone: _late("no cont was sent"),
+    e.ContFailed: _late("no cont was sent"),
+}
+_NO_WRITE: _Rules = {
+    CasAnswered: _late("an answer that no longer decides"),
+    CasRefused: _late("an answer that no longer decides"),
+    CasUnanswered: _late("an answer that no longer decides"),
+}
+_LAUNCHED: _Rules = {e.Launched: _late("already listening"), e.LaunchFailed: _late("already listening")}
+_LOAD_OVER: _Rules = {e.LoadCompleted: _late("already loaded"), e.LoadFailed: _late("already loaded")}
+_NO_QUESTIONS: _Rules = {
+    e.SessionAlive: _late("the source's word no longer decides"),
+    e.SessionDead: _late("the source's word no longer decides"),
+    e.SourceSilent: _late("the source's word no longer decides"),
+}
+_NOT_ENDING: _Rules = {e.ImageEnded: _late("not ending the image")}
+_OURS: _Rules = {
+    e.Yours: _late("known already; the source repeats it until the record is marked"),
+    e.Abandoned: _late("the guest is ours; the source cannot end it any more"),
+    e.RecordSeen: _late("our own write answers for itself"),
+}
+
+TABLE: dict[Phase, _Rules] = {
+    _P.PREPARING: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_NOT_ENDING,
+        e.Launched: _to(_on_launched, _P.RECEIVING),
+        e.LaunchFailed: _to(_on_bad_image, _P.ENDING),
+        e.ImageExited: _to(_on_bad_image, _P.ENDING),
+        e.LoadCompleted: _late("nothing listens yet"),
+        e.LoadFailed: _to(_on_bad_image, _P.ENDING),
+        e.Yours: _late("nothing was sent yet"),
+        e.Abandoned: _to(_on_abandoned, _P.ENDING),
+        e.Tick: _to(_on_ask_tick, _P.PREPARING),
+        e.SessionAlive: _to(_on_session_alive, _P.PREPARING),
+        e.SessionDead: _to(_on_session_dead, _P.ENDING),
+        e.SourceSilent: _to(_on_source_silent, _P.PREPARING, _P.ENDING),
+        e.RecordSeen: _late("nothing was given yet"),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.PREPARING),
+    },
+    _P.RECEIVING: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_NOT_ENDING,
+        e.LoadCompleted: _to(_on_load_completed, _P.LOADED),
+        e.LoadFailed: _to(_on_bad_image, _P.ENDING),
+        e.ImageExited: _to(_on_bad_image, _P.ENDING),
+        e.Yours: _to(_on_yours_while_receiving, _P.TOLD),
+        e.Abandoned: _to(_on_abandoned, _P.ENDING),
+        e.Tick: _to(_on_ask_tick, _P.RECEIVING),
+        e.SessionAlive: _to(_on_session_alive, _P.RECEIVING),
+        e.SessionDead: _to(_on_session_dead, _P.ENDING),
+        e.SourceSilent: _to(_on_source_silent, _P.RECEIVING, _P.ENDING),
+        e.RecordSeen: _late("the guest has not arrived; the record is read when it has"),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.RECEIVING),
+    },
+    _P.LOADED: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NOT_ENDING,
+        e.ImageExited: _to(_on_bad_image, _P.ENDING),
+        e.Yours: _to(_on_yours_when_loaded, *_HAS_RIGHT),
+        e.Abandoned: _to(_on_abandoned, _P.ENDING),
+        e.Tick: _to(_on_ask_tick, _P.LOADED),
+        e.SessionAlive: _to(_on_session_alive, _P.LOADED),
+        e.SessionDead: _to(_on_session_dead, _P.LOADED),
+        e.SourceSilent: _to(_on_source_silent, _P.LOADED, _P.ENDING),
+        e.RecordSeen: _to(_on_record_seen_when_loaded, _P.LOADED, _P.CLAIMING, _P.ENDING),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.LOADED),
+    },
+    _P.TOLD: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        e.LoadCompleted: _to(_on_loaded_when_told, *_HAS_RIGHT),
+        e.LoadFailed: _to(_on_bad_image_when_told, _P.GIVING_BACK),
+        e.ImageExited: _to(_on_bad_image_when_told, _P.GIVING_BACK),
+        e.Tick: _to(_on_told_tick, _P.TOLD),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.TOLD),
+    },
+    _P.CLAIMING: {
+        **_NO_CONT,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        CasAnswered: _to(_on_claimed, _P.CLAIMING, _P.NOTING_CONT, _P.ENDED),
+        CasRefused: _to(_on_claim_refused, _P.CLAIMING, _P.ENDING),
+        CasUnanswered: _to(_on_unanswered, _P.CLAIMING),
+        e.Tick: _to(_on_write_tick, _P.CLAIMING),
+        e.ImageExited: _to(_on_image_gone_while_writing, _P.CLAIMING),
+        e.LeaseLapsed: _to(_on_lease_lapsed_while_claiming, _P.CLAIMING),
+    },
+    _P.NOTING_CONT: {
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        e.ContNoted: _to(_on_cont_noted, _P.STARTING),
+        e.NoteFailed: _to(_on_note_failed, _P.NOTING_CONT),
+        e.ContDone: _late("no cont was sent"),
+        e.ContFailed: _late("no cont was sent"),
+        e.Tick: _to(_on_noting_tick, _P.NOTING_CONT),
+        e.ImageExited: _to(_on_image_lost, _P.ENDED),
+        e.LeaseLapsed: _to(_on_lease_lapsed_before_cont, _P.CLAIMING),
+    },
+    _P.STARTING: {
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        e.ContNoted: _late("noted already"),
+        e.NoteFailed: _late("noted already"),
+        e.ContDone: _to(_on_cont_done, _P.MARKING),
+        e.ContFailed: _to(_on_cont_failed, _P.STARTING),
+        e.Tick: _to(_on_starting_tick, _P.STARTING),
+        e.ImageExited: _to(_on_image_lost, _P.ENDED),
+        e.LeaseLapsed: _late("cont is out; the guard has the say over what runs without a lease"),
+    },
+    _P.MARKING: {
+        **_NO_CONT,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        CasAnswered: _to(_on_marked, _P.MARKING, _P.ENDED),
+        CasRefused: _to(_on_mark_refused, _P.MARKING, _P.ENDING),
+        CasUnanswered: _to(_on_unanswered, _P.MARKING),
+        e.Tick: _to(_on_write_tick, _P.MARKING),
+        e.ImageExited: _to(_on_image_gone_while_writing, _P.MARKING),
+        e.LeaseLapsed: _late("the guest runs; the guard has the say over what runs without a lease"),
+    },
+    _P.GIVING_BACK: {
+        **_NO_CONT,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        **_NOT_ENDING,
+        **_OURS,
+        CasAnswered: _to(_on_gave_back, _P.GIVING_BACK, _P.ENDING),
+        CasRefused: _to(_on_give_back_refused, _P.GIVING_BACK, _P.ENDING),
+        CasUnanswered: _to(_on_unanswered, _P.GIVING_BACK),
+        e.Tick: _to(_on_write_tick, _P.GIVING_BACK),
+        e.ImageExited: _to(_on_image_gone_while_writing, _P.GIVING_BACK),
+        e.LeaseLapsed: _late("giving back needs no lease, only the record as it was read"),
+    },
+    _P.ENDING: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        **_NO_QUESTIONS,
+        e.Yours: _late("the image of this session is being ended; it never ran"),
+        e.Abandoned: _late("being ended already"),
+        e.RecordSeen: _late("being ended already"),
+        e.Tick: _to(_on_ending_tick, _P.ENDING),
+        e.ImageEnded: _to(_on_image_ended, _P.ENDED),
+        e.ImageExited: _to(_on_image_ended, _P.ENDED),
+        e.LeaseLapsed: _late("being ended already"),
+    },
+    _P.ENDED: {event: _late("the session is over") for event in e.EVENTS},
+}

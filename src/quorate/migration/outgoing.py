@@ -1,0 +1,833 @@
+"""The source's side of one live migration.
+
+    queued -> preparing -> transfer -> stopping -> giving -> given -> noting yours -> telling -> ending image -> ended
+       |          |           |           |          |  \\       \\                      |
+       |          |           |           |          |   settling \\                     | (the destination gave back)
+       |          |           |           |          |     |      noting take-back      |
+       |          |           |           |          |     |         |                  |
+       |          |           |           |          |     |      taking back           |
+       |          |           |           |          v     v         v                  v
+       `----------+-> cancelling          `-------> resuming (vCPUs run on the source again) -> ended
+
+Before `stopping` the guest runs here and nothing was given: any failure, and cancel, ends the session with the guest
+untouched. From `giving` on vCPUs start here only by rule R1: after a stop of our own with no write of ownership sent
+since, or after an answered write of our own. A write without an answer is settled by another write (`settling`), never
+by reading. `yours` and take-back exclude each other: which one it is goes to the journal before it happens (R4, R5).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TypeAlias
+
+from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.migration import outgoing_events as e
+from quorate.migration.convergence import Convergence, Sample, Verdict
+from quorate.migration.machine import Rule, Step, follow
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
+
+SILENCE_LIMIT = 2.0
+"""Seconds without a byte across, or without a word of the destination, after which the transfer counts as broken."""
+SETTLE_PAUSE = 0.2
+"""Seconds between two writes of ownership while the database does not answer."""
+TELL_PAUSE = 0.1
+"""Seconds between two `yours`; each one is cheap and the guest stands still meanwhile."""
+SAMPLE_PAUSE = 0.05
+SAMPLE_PAUSE_NEAR = 0.004
+"""Seconds between two looks at the transfer: rare while much is left, dense when the stop is near."""
+
+
+class Phase(Enum):
+    """Where the source's side stands."""
+
+    QUEUED = "queued"
+    """Accepted; as many migrations run as may."""
+    PREPARING = "preparing"
+    """The destination starts a QEMU that waits for the guest."""
+    TRANSFER = "transfer"
+    """Memory is being copied; the guest runs here."""
+    CANCELLING = "cancelling"
+    """Given up before the stop; QEMU is ending the transfer; the guest runs here."""
+    STOPPING = "stopping"
+    """The guest was told to stop."""
+    GIVING = "giving"
+    """The guest stands still; ownership is being written; the rest of the memory flows."""
+    GIVEN = "given"
+    """The record names the destination; QEMU has not yet said that all is across."""
+    SETTLING = "settling"
+    """A write had no answer, or does not count: another one of our own decides."""
+    NOTING_YOURS = "noting yours"
+    """The journal takes down that the destination is going to be told."""
+    TELLING = "telling"
+    """`yours` is sent until the record is marked."""
+    NOTING_TAKE_BACK = "noting take-back"
+    """The journal takes down that the gift is taken back."""
+    TAKING_BACK = "taking back"
+    """The record is being made to name the source again."""
+    RESUMING = "resuming"
+    """The source has the right to run and was told `cont`."""
+    ENDING_IMAGE = "ending image"
+    """The VM lives elsewhere; the QEMU here is being ended."""
+    ENDED = "ended"
+    """Nothing more to do; see the outcome."""
+
+
+class Outcome(Enum):
+    """How a session ended."""
+
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    """The guest runs on the source (or is what it was there)."""
+    OVERTAKEN = "overtaken"
+    """Somebody else owns the VM now; the image here was ended."""
+    IMAGE_LOST = "image lost"
+    """The VM is ours and its QEMU is gone: to be started from its disks by policy."""
+
+
+class Transfer(Enum):
+    """What became of the copy once the guest stood still."""
+
+    FLOWING = "flowing"
+    COMPLETED = "completed"
+    """The source's QEMU says that everything is across."""
+    BROKEN = "broken"
+
+
+class Image(Enum):
+    """What became of the source's own QEMU."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One migration as its source sees it."""
+
+    session: SessionId
+    me: NodeId
+    destination: NodeId
+    image: ImageId
+    destination_image: ImageId
+    record: OwnershipRecord
+    """The ownership record as last known for certain; the next write compares with it."""
+    phase: Phase = Phase.QUEUED
+    since: float = 0.0
+    """When the phase began, or when something last moved in it."""
+    convergence: Convergence = field(default_factory=Convergence)
+    transferred: int = 0
+    transfer: Transfer = Transfer.FLOWING
+    image_state: Image = Image.ALIVE
+    attempt: int = 0
+    pending: Cas | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    """Why the migration does not succeed, for people; empty while it may."""
+
+    def step(self, event: e.Event, now: float) -> Step["Outgoing"]:
+        """Take in what happened at `now` (monotonic seconds); give the next state and what to do."""
+        return follow(TABLE, lambda state: state.phase, self, event, now)
+
+    @property
+    def migration_state(self) -> MigrationState:
+        """Give the value of the property MigrationState as of now."""
+        if self.phase in (Phase.QUEUED, Phase.PREPARING):
+            return MigrationState.SETUP
+        if self.phase in (Phase.TRANSFER, Phase.CANCELLING):
+            return MigrationState.DATA_TRANSFER
+        if self.phase is not Phase.ENDED:
+            return MigrationState.MOVE
+        match self.outcome:
+            case Outcome.DONE:
+                return MigrationState.NO_MIGRATION
+            case Outcome.CANCELLED:
+                return MigrationState.CANCELED
+            case _:
+                return MigrationState.FAILURE
+
+
+_Step: TypeAlias = Step[Outgoing]
+_Handler: TypeAlias = Callable[[Outgoing, object, float], _Step]
+
+
+# --- shared moves ------------------------------------------------------------------------------------------------
+
+
+def _go(s: Outgoing, phase: Phase, now: float, *effects: object) -> _Step:
+    return Step(replace(s, phase=phase, since=now), effects)
+
+
+def _end(s: Outgoing, outcome: Outcome, now: float, *effects: object) -> _Step:
+    ended = replace(s, phase=Phase.ENDED, since=now, outcome=outcome)
+    return Step(ended, (*effects, e.Finish(outcome.value, s.reason)))
+
+
+def _fail_unstopped(s: Outgoing, reason: str, now: float, outcome: Outcome = Outcome.FAILED) -> _Step:
+    """End a session whose transfer QEMU has already ended, or never began."""
+    return _end(replace(s, reason=reason), outcome, now, e.Abandon())
+
+
+def _cancel_transfer(s: Outgoing, outcome: Outcome, reason: str, now: float, *effects: object) -> _Step:
+    cancelling = replace(s, outcome=outcome, reason=reason)
+    return _go(cancelling, Phase.CANCELLING, now, e.CancelTransfer(), *effects, e.WakeAfter(SILENCE_LIMIT))
+
+
+def _write(s: Outgoing, kind: CasKind, phase: Phase, now: float, *effects: object) -> _Step:
+    attempt = s.attempt + 1
+    if kind is CasKind.GIVE:
+        cas = Cas(kind, attempt, s.record, s.destination, s.destination_image, s.me, s.image)
+    else:
+        cas = Cas(kind, attempt, s.record, s.me, s.image)
+    return _go(replace(s, attempt=attempt, pending=cas), phase, now, SendCas(cas), *effects, e.WakeAfter(SILENCE_LIMIT))
+
+
+def _resume(s: Outgoing, now: float) -> _Step:
+    """The right to run is there (R1): let the guest go on, unless its QEMU is gone."""
+    if s.image_state is Image.GONE:
+        return _end(s, Outcome.IMAGE_LOST, now, e.Abandon())
+    before = () if s.transfer is Transfer.COMPLETED else (e.CancelTransfer(),)
+    return _go(s, Phase.RESUMING, now, *before, e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT))
+
+
+def _after_stop(s: Outgoing, now: float) -> _Step:
+    """The record names the destination: go on, take back, or wait for the last of the memory."""
+    if s.transfer is Transfer.COMPLETED and not s.reason:
+        return _go(s, Phase.NOTING_YOURS, now, e.NoteYours(s.record))
+    if s.transfer is Transfer.FLOWING and not s.reason:
+        return _go(s, Phase.GIVEN, now, e.WakeAfter(SILENCE_LIMIT))
+    return _go(s, Phase.NOTING_TAKE_BACK, now, e.NoteTakeBack(s.record))
+
+
+def _overtaken(s: Outgoing, current: OwnershipRecord, now: float) -> _Step:
+    reason = f"node {current.holder} owns the virtual machine since epoch {current.epoch}"
+    return _go(replace(s, record=current, reason=reason), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+
+
+def _settle(s: Outgoing, reason: str, now: float, *effects: object) -> _Step:
+    """Begin a write of our own that settles an earlier one, or that R1 wants before the guest may run."""
+    return _write(replace(s, reason=reason), CasKind.KEEP, Phase.SETTLING, now, *effects)
+
+
+def _broken(s: Outgoing, reason: str) -> Outgoing:
+    if s.transfer is Transfer.COMPLETED:
+        return s
+    return replace(s, transfer=Transfer.BROKEN, reason=s.reason or reason)
+
+
+def _is_answer_to(s: Outgoing, event: CasAnswered | CasRefused | CasUnanswered) -> bool:
+    return s.pending is not None and event.attempt == s.pending.attempt
+
+
+# --- queued, preparing -------------------------------------------------------------------------------------------
+
+
+def _on_place_free(s: Outgoing, event: object, now: float) -> _Step:
+    return _go(s, Phase.PREPARING, now, e.NoteBegun(), e.AskPrepare(), e.WakeAfter(SILENCE_LIMIT))
+
+
+def _on_prepared(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, e.Prepared)
+    return _go(s, Phase.TRANSFER, now, e.StartTransfer(event.uri), e.SampleAfter(SAMPLE_PAUSE_NEAR))
+
+
+def _on_prepare_refused(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, e.PrepareRefused)
+    return _fail_unstopped(s, event.sentence, now)
+
+
+def _on_preparing_alive(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, since=now))
+
+
+def _on_preparing_tick(s: Outgoing, event: object, now: float) -> _Step:
+    if now - s.since < SILENCE_LIMIT:
+        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+    return _fail_unstopped(s, f"the destination said nothing for {SILENCE_LIMIT:.0f} s while preparing", now)
+
+
+def _on_cancel_before_transfer(s: Outgoing, event: object, now: float) -> _Step:
+    return _fail_unstopped(s, "cancelled", now, Outcome.CANCELLED)
+
+
+def _on_trouble_before_transfer(s: Outgoing, event: object, now: float) -> _Step:
+    return _fail_unstopped(s, _sentence_of(event), now)
+
+
+# --- transfer, cancelling ----------------------------------------------------------------------------------------
+
+
+def _on_sampled(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, e.Sampled)
+    sample = event.sample
+    learnt = s.convergence.learn(sample)
+    moved = sample.transferred > s.transferred or sample.passes > s.convergence.seen_pass
+    state = replace(s, convergence=learnt, transferred=sample.transferred, since=now if moved else s.since)
+    match learnt.judge(sample):
+        case Verdict.STOP:
+            return _go(state, Phase.STOPPING, now, e.StopGuest(), e.WakeAfter(SILENCE_LIMIT))
+        case Verdict.GIVE_UP:
+            return _cancel_transfer(state, Outcome.FAILED, learnt.explain_failure(sample), now)
+        case Verdict.COPY_ON:
+            if now - state.since >= SILENCE_LIMIT:
+                return _cancel_transfer(
+                    state, Outcome.FAILED, f"no byte reached the destination for {SILENCE_LIMIT:.0f} s", now
+                )
+            return Step(state, (e.SampleAfter(_pause_until_next(sample)),))
+
+
+def _pause_until_next(sample: Sample) -> float:
+    if sample.passes >= 2:
+        return SAMPLE_PAUSE_NEAR
+    return min(SAMPLE_PAUSE, max(SAMPLE_PAUSE_NEAR, sample.expected_gap / 4))
+
+
+def _on_transfer_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s)
+
+
+def _on_transfer_failed(s: Outgoing, event: object, now: float) -> _Step:
+    return _fail_unstopped(s, _sentence_of(event), now)
+
+
+def _on_completed_by_itself(s: Outgoing, event: object, now: float) -> _Step:
+    """QEMU stopped the guest and finished before we said stop: it stays stopped, but that was no stop of ours (R1)."""
+    return _write(replace(s, transfer=Transfer.COMPLETED), CasKind.GIVE, Phase.GIVING, now)
+
+
+def _on_cancel_in_transfer(s: Outgoing, event: object, now: float) -> _Step:
+    return _cancel_transfer(s, Outcome.CANCELLED, "cancelled", now)
+
+
+def _on_trouble_in_transfer(s: Outgoing, event: object, now: float) -> _Step:
+    return _cancel_transfer(s, Outcome.FAILED, _sentence_of(event), now)
+
+
+def _on_mute_in_transfer(s: Outgoing, event: object, now: float) -> _Step:
+    """QEMU cannot be told to cancel, as it does not answer: ending the destination makes the transfer fail."""
+    return _cancel_transfer(s, Outcome.FAILED, _sentence_of(event), now, e.Abandon())
+
+
+def _on_source_gone_unstopped(s: Outgoing, event: object, now: float) -> _Step:
+    lost = replace(s, image_state=Image.GONE, reason=_sentence_of(event))
+    return _end(lost, Outcome.IMAGE_LOST, now, e.Abandon())
+
+
+def _on_transfer_over(s: Outgoing, event: object, now: float) -> _Step:
+    assert s.outcome is not None
+    return _end(s, s.outcome, now, e.Abandon())
+
+
+def _on_completed_while_cancelling(s: Outgoing, event: object, now: float) -> _Step:
+    """Cancel came too late for QEMU, which has stopped the guest: it runs again after a write of our own (R1)."""
+    return _settle(replace(s, transfer=Transfer.COMPLETED, outcome=None), s.reason, now)
+
+
+# --- stopping ----------------------------------------------------------------------------------------------------
+
+
+def _on_stopped(s: Outgoing, event: object, now: float) -> _Step:
+    return _write(s, CasKind.GIVE, Phase.GIVING, now)
+
+
+def _on_completed_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, transfer=Transfer.COMPLETED))
+
+
+def _on_trouble_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
+    """Nothing was written since our stop: `cont` follows it on the same line, whatever became of the stop (R1 iii)."""
+    return _resume(_broken(replace(s, reason=_sentence_of(event)), _sentence_of(event)), now)
+
+
+def _on_lease_lapsed_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
+    """A stop of an earlier incarnation gives no right to run (R2): a write of our own does."""
+    return _settle(replace(s, transfer=_give_up_transfer(s)), _sentence_of(event), now, e.CancelTransfer())
+
+
+def _on_stopping_tick(s: Outgoing, event: object, now: float) -> _Step:
+    if now - s.since < SILENCE_LIMIT:
+        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+    reason = f"QEMU did not stop the guest within {SILENCE_LIMIT:.0f} s"
+    return _resume(_broken(replace(s, reason=reason), reason), now)
+
+
+def _give_up_transfer(s: Outgoing) -> Transfer:
+    return Transfer.COMPLETED if s.transfer is Transfer.COMPLETED else Transfer.BROKEN
+
+
+# --- giving, given, settling -------------------------------------------------------------------------------------
+
+
+def _on_give_answered(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, CasAnswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    return _after_stop(replace(s, record=event.record, pending=None), now)
+
+
+def _on_write_refused(s: Outgoing, event: object, now: float) -> _Step:
+    """Our write did not land, and never will; what stands there tells what to do.
+
+    Where it is ours (an earlier write of our own whose answer was lost, or a give-back), one more write gives the right
+    to run: reading never does (R1, R2).
+    """
+    assert isinstance(event, CasRefused)
+    if not _is_answer_to(s, event) or s.pending is None:
+        return Step(s)
+    current = event.current
+    known = replace(s, record=current, pending=None)
+    if current.is_gift_of(s.me, s.image) and current.image == s.destination_image:
+        return _after_stop(known, now)
+    if current.holder == s.me and current.image == s.image:
+        return _settle(known, known.reason or "the destination gave the virtual machine back", now)
+    return _overtaken(known, current, now)
+
+
+def _on_give_unanswered(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, CasUnanswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    reason = "the database did not answer while ownership was being given; paused until it does"
+    return _go(replace(s, reason=reason), Phase.SETTLING, now, e.Tell(reason), e.WakeAfter(SETTLE_PAUSE))
+
+
+def _on_completed(s: Outgoing, event: object, now: float) -> _Step:
+    done = replace(s, transfer=Transfer.COMPLETED)
+    return _after_stop(done, now) if s.phase is Phase.GIVEN else Step(done)
+
+
+def _on_trouble_after_stop(s: Outgoing, event: object, now: float) -> _Step:
+    """The copy will not arrive. Once the record is known to name the destination, it is taken back."""
+    broken = _broken(s, _sentence_of(event))
+    if s.phase is Phase.GIVEN:
+        return _after_stop(broken, now)
+    return Step(broken)
+
+
+def _on_source_gone_after_stop(s: Outgoing, event: object, now: float) -> _Step:
+    """The guest's memory here is gone; what has arrived in full before that is as good as ever."""
+    gone = _broken(replace(s, image_state=Image.GONE), _sentence_of(event))
+    if s.phase is Phase.GIVEN:
+        return _after_stop(gone, now)
+    return Step(gone)
+
+
+def _on_lease_lapsed_in_giving(s: Outgoing, event: object, now: float) -> _Step:
+    """The answer will not count (R2): settle by a write under the new incarnation."""
+    return _settle(replace(s, transfer=_give_up_transfer(s)), _sentence_of(event), now)
+
+
+def _on_lease_lapsed_when_given(s: Outgoing, event: object, now: float) -> _Step:
+    return _after_stop(replace(s, reason=_sentence_of(event)), now)
+
+
+def _on_tick_after_stop(s: Outgoing, event: object, now: float) -> _Step:
+    if now - s.since < SILENCE_LIMIT:
+        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+    reason = f"the rest of the memory did not get across within {SILENCE_LIMIT:.0f} s after the stop"
+    broken = _broken(s, reason)
+    if s.phase is Phase.GIVEN:
+        return Step(_after_stop(broken, now).state, (e.CancelTransfer(), *_after_stop(broken, now).effects))
+    return Step(broken, (e.WakeAfter(SILENCE_LIMIT / 4),))
+
+
+def _on_keep_answered(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, CasAnswered)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    return _resume(replace(s, record=event.record, pending=None), now)
+
+
+def _on_unanswered_again(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, CasUnanswered)
+    return Step(s, (e.WakeAfter(SETTLE_PAUSE),)) if _is_answer_to(s, event) else Step(s)
+
+
+def _on_settling_tick(s: Outgoing, event: object, now: float) -> _Step:
+    if now - s.since < SETTLE_PAUSE:
+        return Step(s, (e.WakeAfter(SETTLE_PAUSE),))
+    kind = CasKind.TAKE_BACK if s.phase is Phase.TAKING_BACK else CasKind.KEEP
+    return _write(s, kind, s.phase, now)
+
+
+def _on_lease_lapsed_while_writing(s: Outgoing, event: object, now: float) -> _Step:
+    kind = CasKind.TAKE_BACK if s.phase is Phase.TAKING_BACK else CasKind.KEEP
+    return _write(s, kind, s.phase, now)
+
+
+# --- yours, take-back --------------------------------------------------------------------------------------------
+
+
+def _on_yours_noted(s: Outgoing, event: object, now: float) -> _Step:
+    return _go(s, Phase.TELLING, now, e.SendYours(s.record.epoch, s.record.revision), e.WakeAfter(TELL_PAUSE))
+
+
+def _on_note_failed(s: Outgoing, event: object, now: float) -> _Step:
+    """Neither may happen before it is noted: try again, and say so."""
+    return Step(s, (e.Tell(_sentence_of(event)), e.WakeAfter(SETTLE_PAUSE)))
+
+
+def _on_noting_tick(s: Outgoing, event: object, now: float) -> _Step:
+    note = e.NoteYours(s.record) if s.phase is Phase.NOTING_YOURS else e.NoteTakeBack(s.record)
+    return Step(s, (note,))
+
+
+def _on_take_back_noted(s: Outgoing, event: object, now: float) -> _Step:
+    return _write(s, CasKind.TAKE_BACK, Phase.TAKING_BACK, now)
+
+
+def _on_telling_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.SendYours(s.record.epoch, s.record.revision), e.WakeAfter(TELL_PAUSE)))
+
+
+def _on_record_seen_while_telling(s: Outgoing, event: object, now: float) -> _Step:
+    assert isinstance(event, e.RecordSeen)
+    current = event.record
+    if current.revision <= s.record.revision:
+        return Step(s)
+    if current.holder == s.me and current.image == s.image:
+        return _settle(replace(s, record=current), "the destination could not load the guest and gave it back", now)
+    return _go(replace(s, record=current), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+
+
+def _on_source_gone_while_telling(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, image_state=Image.GONE))
+
+
+def _on_record_seen_when_given(s: Outgoing, event: object, now: float) -> _Step:
+    """The destination claimed while we were silent: it runs, by the record."""
+    assert isinstance(event, e.RecordSeen)
+    if event.record.epoch <= s.record.epoch:
+        return Step(s)
+    if event.record.holder == s.me and event.record.image == s.image:
+        return _settle(replace(s, record=event.record), "the destination gave the virtual machine back", now)
+    return _overtaken(s, event.record, now)
+
+
+# --- resuming, ending --------------------------------------------------------------------------------------------
+
+
+def _on_resumed(s: Outgoing, event: object, now: float) -> _Step:
+    return _end(s, s.outcome or Outcome.FAILED, now, e.Abandon())
+
+
+def _on_resume_failed(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.Tell(_sentence_of(event)), e.WakeAfter(SETTLE_PAUSE)))
+
+
+def _on_resuming_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT)))
+
+
+def _on_lease_lapsed_while_resuming(s: Outgoing, event: object, now: float) -> _Step:
+    return _settle(s, s.reason or _sentence_of(event), now)
+
+
+def _on_source_gone_while_resuming(s: Outgoing, event: object, now: float) -> _Step:
+    return _end(replace(s, image_state=Image.GONE), Outcome.IMAGE_LOST, now, e.Abandon())
+
+
+def _on_image_ended(s: Outgoing, event: object, now: float) -> _Step:
+    return _end(s, Outcome.OVERTAKEN if s.reason else Outcome.DONE, now)
+
+
+def _on_ending_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.EndImage(), e.WakeAfter(1.0)))
+
+
+def _sentence_of(event: object) -> str:
+    return event.sentence if isinstance(event, e.Trouble) else str(event)
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def _to(handler: _Handler, *phases: Phase) -> Rule[Outgoing, Phase]:
+    return Rule(handler, phases)
+
+
+def _late(why: str) -> Rule[Outgoing, Phase]:
+    return Rule(None, (), why)
+
+
+_P = Phase
+_Rules: TypeAlias = dict[type, Rule[Outgoing, Phase]]
+_ENDED_OR_RESUMING = (_P.RESUMING, _P.ENDED)
+_AFTER_STOP = (_P.NOTING_YOURS, _P.GIVEN, _P.NOTING_TAKE_BACK)
+_NOT_YET = _late("nothing was stopped or given yet")
+_BEFORE = _late("news of a transfer that is over")
+_TOO_LATE = _late("the point of no return is passed; the caller was told so")
+_UNSTOPPED: _Rules = {
+    CasAnswered: _NOT_YET,
+    CasRefused: _NOT_YET,
+    CasUnanswered: _NOT_YET,
+    e.Stopped: _NOT_YET,
+    e.StopFailed: _NOT_YET,
+    e.YoursNoted: _NOT_YET,
+    e.TakeBackNoted: _NOT_YET,
+    e.Resumed: _NOT_YET,
+    e.ResumeFailed: _NOT_YET,
+    e.ImageEnded: _NOT_YET,
+    e.RecordSeen: _late("the record names us; only a write of our own could move it"),
+    e.SourceSpeaking: _late("nothing waits for it"),
+}
+_STOPPED: _Rules = {
+    e.PlaceFree: _late("already begun"),
+    e.Prepared: _late("already prepared"),
+    e.PrepareRefused: _late("already prepared"),
+    e.DestinationAlive: _late("nothing waits for it"),
+    e.Sampled: _late("the decision to stop is made"),
+    e.CancelRequested: _TOO_LATE,
+    e.SourceSpeaking: _late("nothing waits for it"),
+    e.SourceMute: _late("the deadlines of this phase decide"),
+    e.GuestNotRunning: _late("the guest was stopped by us"),
+    e.TransferCancelled: _BEFORE,
+}
+_SETTLED_LATE: _Rules = {
+    e.TransferCompleted: _BEFORE,
+    e.TransferFailed: _BEFORE,
+    e.DestinationFailed: _BEFORE,
+    e.Stopped: _late("already stopped"),
+    e.StopFailed: _late("already stopped"),
+}
+_NO_NOTES: _Rules = {
+    e.YoursNoted: _late("nothing is being noted"),
+    e.TakeBackNoted: _late("nothing is being noted"),
+    e.NoteFailed: _late("nothing is being noted"),
+}
+_NO_RESUME: _Rules = {
+    e.Resumed: _late("not resuming"),
+    e.ResumeFailed: _late("not resuming"),
+    e.ImageEnded: _late("not ending the image"),
+}
+_NO_WRITE: _Rules = {
+    CasAnswered: _late("an answer that no longer decides"),
+    CasRefused: _late("an answer that no longer decides"),
+    CasUnanswered: _late("an answer that no longer decides"),
+}
+_SETTLE_TARGETS = (_P.SETTLING, _P.RESUMING, _P.ENDING_IMAGE, _P.ENDED, *_AFTER_STOP)
+
+TABLE: dict[Phase, _Rules] = {
+    _P.QUEUED: {
+        **_UNSTOPPED,
+        e.PlaceFree: _to(_on_place_free, _P.PREPARING),
+        e.CancelRequested: _to(_on_cancel_before_transfer, _P.ENDED),
+        e.SourceExited: _to(_on_source_gone_unstopped, _P.ENDED),
+        e.GuestNotRunning: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.NoteFailed: _NOT_YET,
+        e.LeaseLapsed: _late("the session begins when it leaves the queue"),
+        e.SourceMute: _late("found out when the transfer starts"),
+        e.DestinationFailed: _NOT_YET,
+        e.DestinationAlive: _NOT_YET,
+        e.Prepared: _NOT_YET,
+        e.PrepareRefused: _NOT_YET,
+        e.Sampled: _NOT_YET,
+        e.Tick: _late("no deadline runs"),
+        e.TransferCompleted: _NOT_YET,
+        e.TransferFailed: _NOT_YET,
+        e.TransferCancelled: _NOT_YET,
+    },
+    _P.PREPARING: {
+        **_UNSTOPPED,
+        e.PlaceFree: _late("already begun"),
+        e.Prepared: _to(_on_prepared, _P.TRANSFER),
+        e.PrepareRefused: _to(_on_prepare_refused, _P.ENDED),
+        e.DestinationAlive: _to(_on_preparing_alive, _P.PREPARING),
+        e.Tick: _to(_on_preparing_tick, _P.PREPARING, _P.ENDED),
+        e.CancelRequested: _to(_on_cancel_before_transfer, _P.ENDED),
+        e.SourceExited: _to(_on_source_gone_unstopped, _P.ENDED),
+        e.GuestNotRunning: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.DestinationFailed: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.LeaseLapsed: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.SourceMute: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.NoteFailed: _to(_on_trouble_before_transfer, _P.ENDED),
+        e.Sampled: _NOT_YET,
+        e.TransferCompleted: _NOT_YET,
+        e.TransferFailed: _NOT_YET,
+        e.TransferCancelled: _NOT_YET,
+    },
+    _P.TRANSFER: {
+        **_UNSTOPPED,
+        e.PlaceFree: _late("already begun"),
+        e.Prepared: _late("already prepared"),
+        e.PrepareRefused: _late("already prepared"),
+        e.DestinationAlive: _late("bytes across tell more"),
+        e.NoteFailed: _to(_on_trouble_in_transfer, _P.CANCELLING),
+        e.Sampled: _to(_on_sampled, _P.TRANSFER, _P.STOPPING, _P.CANCELLING),
+        e.Tick: _to(_on_transfer_tick, _P.TRANSFER),
+        e.TransferCompleted: _to(_on_completed_by_itself, _P.GIVING),
+        e.TransferFailed: _to(_on_transfer_failed, _P.ENDED),
+        e.TransferCancelled: _to(_on_transfer_failed, _P.ENDED),
+        e.CancelRequested: _to(_on_cancel_in_transfer, _P.CANCELLING),
+        e.SourceExited: _to(_on_source_gone_unstopped, _P.ENDED),
+        e.GuestNotRunning: _to(_on_trouble_in_transfer, _P.CANCELLING),
+        e.DestinationFailed: _to(_on_trouble_in_transfer, _P.CANCELLING),
+        e.LeaseLapsed: _to(_on_trouble_in_transfer, _P.CANCELLING),
+        e.SourceMute: _to(_on_mute_in_transfer, _P.CANCELLING),
+    },
+    _P.CANCELLING: {
+        **_UNSTOPPED,
+        e.PlaceFree: _late("already begun"),
+        e.Prepared: _late("already prepared"),
+        e.PrepareRefused: _late("already prepared"),
+        e.DestinationAlive: _late("nothing waits for it"),
+        e.NoteFailed: _late("the session ends anyway"),
+        e.Sampled: _late("the decision is made"),
+        e.Tick: _to(_on_transfer_over, _P.ENDED),
+        e.TransferCompleted: _to(_on_completed_while_cancelling, _P.SETTLING),
+        e.TransferFailed: _to(_on_transfer_over, _P.ENDED),
+        e.TransferCancelled: _to(_on_transfer_over, _P.ENDED),
+        e.CancelRequested: _late("being cancelled already"),
+        e.SourceExited: _to(_on_source_gone_unstopped, _P.ENDED),
+        e.GuestNotRunning: _late("the session ends anyway"),
+        e.DestinationFailed: _late("the session ends anyway"),
+        e.LeaseLapsed: _late("the session ends anyway"),
+        e.SourceMute: _late("the deadline of this phase decides"),
+    },
+    _P.STOPPING: {
+        **_STOPPED,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        **_NO_WRITE,
+        e.Stopped: _to(_on_stopped, _P.GIVING),
+        e.StopFailed: _to(_on_trouble_while_stopping, *_ENDED_OR_RESUMING),
+        e.SourceMute: _to(_on_trouble_while_stopping, *_ENDED_OR_RESUMING),
+        e.TransferCompleted: _to(_on_completed_while_stopping, _P.STOPPING),
+        e.TransferFailed: _to(_on_trouble_while_stopping, *_ENDED_OR_RESUMING),
+        e.TransferCancelled: _to(_on_trouble_while_stopping, *_ENDED_OR_RESUMING),
+        e.DestinationFailed: _to(_on_trouble_while_stopping, *_ENDED_OR_RESUMING),
+        e.SourceExited: _to(_on_source_gone_unstopped, _P.ENDED),
+        e.LeaseLapsed: _to(_on_lease_lapsed_while_stopping, _P.SETTLING),
+        e.RecordSeen: _late("the record names us; only a write of our own could move it"),
+        e.Tick: _to(_on_stopping_tick, _P.STOPPING, *_ENDED_OR_RESUMING),
+    },
+    _P.GIVING: {
+        **_STOPPED,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        CasAnswered: _to(_on_give_answered, _P.GIVING, *_AFTER_STOP),
+        CasRefused: _to(_on_write_refused, _P.GIVING, *_SETTLE_TARGETS),
+        CasUnanswered: _to(_on_give_unanswered, _P.GIVING, _P.SETTLING),
+        e.TransferCompleted: _to(_on_completed, _P.GIVING),
+        e.TransferFailed: _to(_on_trouble_after_stop, _P.GIVING),
+        e.TransferCancelled: _to(_on_trouble_after_stop, _P.GIVING),
+        e.DestinationFailed: _to(_on_trouble_after_stop, _P.GIVING),
+        e.SourceExited: _to(_on_source_gone_after_stop, _P.GIVING),
+        e.LeaseLapsed: _to(_on_lease_lapsed_in_giving, _P.SETTLING),
+        e.RecordSeen: _late("our own write answers for itself"),
+        e.Stopped: _late("already stopped"),
+        e.StopFailed: _late("already stopped"),
+        e.Tick: _to(_on_tick_after_stop, _P.GIVING),
+    },
+    _P.GIVEN: {
+        **_STOPPED,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        **_NO_WRITE,
+        e.TransferCompleted: _to(_on_completed, _P.NOTING_YOURS),
+        e.TransferFailed: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
+        e.TransferCancelled: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
+        e.DestinationFailed: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
+        e.SourceExited: _to(_on_source_gone_after_stop, _P.NOTING_TAKE_BACK),
+        e.LeaseLapsed: _to(_on_lease_lapsed_when_given, _P.NOTING_TAKE_BACK),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.GIVEN, _P.ENDING_IMAGE, _P.SETTLING),
+        e.Stopped: _late("already stopped"),
+        e.StopFailed: _late("already stopped"),
+        e.Tick: _to(_on_tick_after_stop, _P.GIVEN, _P.NOTING_TAKE_BACK),
+    },
+    _P.SETTLING: {
+        **_STOPPED,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        CasAnswered: _to(_on_keep_answered, _P.SETTLING, *_ENDED_OR_RESUMING),
+        CasRefused: _to(_on_write_refused, *_SETTLE_TARGETS),
+        CasUnanswered: _to(_on_unanswered_again, _P.SETTLING),
+        e.TransferCompleted: _to(_on_completed, _P.SETTLING),
+        e.TransferFailed: _to(_on_trouble_after_stop, _P.SETTLING),
+        e.TransferCancelled: _to(_on_trouble_after_stop, _P.SETTLING),
+        e.DestinationFailed: _to(_on_trouble_after_stop, _P.SETTLING),
+        e.SourceExited: _to(_on_source_gone_after_stop, _P.SETTLING),
+        e.LeaseLapsed: _to(_on_lease_lapsed_while_writing, _P.SETTLING),
+        e.RecordSeen: _late("our own write answers for itself"),
+        e.Stopped: _late("already stopped"),
+        e.StopFailed: _late("already stopped"),
+        e.Tick: _to(_on_settling_tick, _P.SETTLING),
+    },
+    _P.NOTING_YOURS: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_RESUME,
+        **_NO_WRITE,
+        e.YoursNoted: _to(_on_yours_noted, _P.TELLING),
+        e.NoteFailed: _to(_on_note_failed, _P.NOTING_YOURS),
+        e.TakeBackNoted: _late("the other way was taken"),
+        e.SourceExited: _to(_on_source_gone_while_telling, _P.NOTING_YOURS),
+        e.LeaseLapsed: _late("the record names the destination; our lease protects nothing any more"),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_YOURS, _P.ENDING_IMAGE, _P.SETTLING),
+        e.Tick: _to(_on_noting_tick, _P.NOTING_YOURS),
+    },
+    _P.TELLING: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        **_NO_WRITE,
+        e.RecordSeen: _to(_on_record_seen_while_telling, _P.TELLING, _P.ENDING_IMAGE, _P.SETTLING),
+        e.SourceExited: _to(_on_source_gone_while_telling, _P.TELLING),
+        e.LeaseLapsed: _late("the record names the destination; our lease protects nothing any more"),
+        e.Tick: _to(_on_telling_tick, _P.TELLING),
+    },
+    _P.NOTING_TAKE_BACK: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_RESUME,
+        **_NO_WRITE,
+        e.TakeBackNoted: _to(_on_take_back_noted, _P.TAKING_BACK),
+        e.NoteFailed: _to(_on_note_failed, _P.NOTING_TAKE_BACK),
+        e.YoursNoted: _late("the other way was taken"),
+        e.SourceExited: _to(_on_source_gone_while_telling, _P.NOTING_TAKE_BACK),
+        e.LeaseLapsed: _late("the write is sent under the incarnation of then"),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_TAKE_BACK, _P.ENDING_IMAGE, _P.SETTLING),
+        e.Tick: _to(_on_noting_tick, _P.NOTING_TAKE_BACK),
+    },
+    _P.TAKING_BACK: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_NOTES,
+        **_NO_RESUME,
+        CasAnswered: _to(_on_keep_answered, _P.TAKING_BACK, *_ENDED_OR_RESUMING),
+        CasRefused: _to(_on_write_refused, _P.TAKING_BACK, *_SETTLE_TARGETS),
+        CasUnanswered: _to(_on_unanswered_again, _P.TAKING_BACK),
+        e.SourceExited: _to(_on_source_gone_while_telling, _P.TAKING_BACK),
+        e.LeaseLapsed: _to(_on_lease_lapsed_while_writing, _P.TAKING_BACK),
+        e.RecordSeen: _late("our own write answers for itself"),
+        e.Tick: _to(_on_settling_tick, _P.TAKING_BACK),
+    },
+    _P.RESUMING: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_NOTES,
+        **_NO_WRITE,
+        e.Resumed: _to(_on_resumed, _P.ENDED),
+        e.ResumeFailed: _to(_on_resume_failed, _P.RESUMING),
+        e.ImageEnded: _late("not ending the image"),
+        e.SourceExited: _to(_on_source_gone_while_resuming, _P.ENDED),
+        e.LeaseLapsed: _to(_on_lease_lapsed_while_resuming, _P.SETTLING),
+        e.RecordSeen: _late("the record names us"),
+        e.Tick: _to(_on_resuming_tick, _P.RESUMING),
+    },
+    _P.ENDING_IMAGE: {
+        **_STOPPED,
+        **_SETTLED_LATE,
+        **_NO_NOTES,
+        **_NO_WRITE,
+        e.Resumed: _late("not resuming"),
+        e.ResumeFailed: _late("not resuming"),
+        e.ImageEnded: _to(_on_image_ended, _P.ENDED),
+        e.SourceExited: _to(_on_image_ended, _P.ENDED),
+        e.LeaseLapsed: _late("the virtual machine is not ours"),
+        e.RecordSeen: _late("the virtual machine is not ours"),
+        e.Tick: _to(_on_ending_tick, _P.ENDING_IMAGE),
+    },
+    _P.ENDED: {event: _late("the session is over") for event in e.EVENTS},
+}

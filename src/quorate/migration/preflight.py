@@ -1,0 +1,101 @@
+"""Which node a virtual machine may be moved to, and why not: the destination's part of the START table.
+
+The facts are gathered by the hands; this module only judges them, in the order that the contract gives.
+"""
+
+from dataclasses import dataclass
+
+from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
+from quorate.clusapi.identity import NodeId
+from quorate.clusapi.states import NodeState
+from quorate.clusapi.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node as a possible destination."""
+
+    node: NodeId
+    name: str
+    state: NodeState
+    isolated: bool
+    possible_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A candidate's own word whether it could run the VM now."""
+
+    node: NodeId
+    refusal: ClusterError | None
+    memory_free: int
+    """Bytes."""
+
+
+def check_destination(source: NodeId, candidate: Candidate | None, wanted: str) -> Candidate:
+    """Judge a named destination by what the cluster knows of it; give it back if nothing speaks against it.
+
+    Raises:
+        ClusterError: 5042 unknown, 87 the source itself, 5050 down, 5070 paused, 5984 isolated, 5071 not a
+            possible owner.
+    """
+    if candidate is None:
+        raise CallerError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"no node of this cluster is called {wanted!r}")
+    if candidate.node == source:
+        raise CallerError(
+            Status.ERROR_INVALID_PARAMETER, f"the virtual machine runs on {candidate.name} already: name another node"
+        )
+    refusal = _reason_against(candidate)
+    if refusal is not None:
+        raise refusal
+    return candidate
+
+
+def _reason_against(candidate: Candidate) -> RefusalError | None:
+    if candidate.state in (NodeState.DOWN, NodeState.JOINING, NodeState.UNKNOWN):
+        return RefusalError(
+            Status.ERROR_CLUSTER_NODE_DOWN,
+            f"{candidate.name} is {candidate.state.name.lower()}: start it, or name a node that is up",
+        )
+    if candidate.state is NodeState.PAUSED:
+        return RefusalError(
+            Status.ERROR_CLUSTER_NODE_PAUSED,
+            f"{candidate.name} is paused and takes no new groups: resume it, or name another node",
+        )
+    if candidate.isolated:
+        return RefusalError(
+            Status.ERROR_CLUSTER_NODE_ISOLATED,
+            f"{candidate.name} is isolated: wait until it has rejoined, or name another node",
+        )
+    if not candidate.possible_owner:
+        return RefusalError(
+            Status.ERROR_NODE_CANT_HOST_RESOURCE,
+            f"{candidate.name} is not a possible owner of all resources of the group: make it one, or name another node",
+        )
+    return None
+
+
+def eligible(source: NodeId, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Give the nodes that may be asked whether they could take the VM."""
+    return tuple(c for c in candidates if c.node != source and _reason_against(c) is None)
+
+
+def choose_destination(assessments: tuple[Assessment, ...]) -> NodeId:
+    """Choose the node with most free memory among those that could run the VM.
+
+    Raises:
+        RefusalError: 5957 if memory alone excluded all others; 5071 if none is possible at all.
+    """
+    able = [a for a in assessments if a.refusal is None]
+    if able:
+        return max(able, key=lambda a: (a.memory_free, a.node)).node
+    no_room = Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION
+    short = [a for a in assessments if a.refusal is not None and a.refusal.status == no_room]
+    if short:
+        sentences = "; ".join(a.refusal.sentence for a in short if a.refusal is not None)
+        raise RefusalError(no_room, f"no node has the memory: {sentences}")
+    reasons = "; ".join(a.refusal.sentence for a in assessments if a.refusal is not None)
+    raise RefusalError(
+        Status.ERROR_NODE_CANT_HOST_RESOURCE,
+        f"no other node can take the virtual machine{': ' + reasons if reasons else ''}",
+    )

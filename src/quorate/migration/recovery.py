@@ -1,0 +1,185 @@
+"""What a restarted daemon makes of the migrations that its journal knows.
+
+The journal says how far a session had come, the record says who owns, and QEMU says what is left of the image. Nothing
+is taken from memory, as there is none; every right to run begins with a write of ownership (R1).
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.migration import incoming
+from quorate.migration import incoming_events as i
+from quorate.migration import outgoing_events as e
+from quorate.migration.incoming import Incoming, Right
+from quorate.migration.machine import Step
+from quorate.migration.outgoing import Image, Outcome, Outgoing, Phase, Transfer
+from quorate.migration.ownership import Cas, CasKind, OwnershipRecord, SendCas
+
+
+class Noted(Enum):
+    """How far the journal says that a source had come."""
+
+    BEGUN = "begun"
+    YOURS = "yours"
+    TAKE_BACK = "take back"
+
+
+class Found(Enum):
+    """What is left of the source's QEMU."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingJournal:
+    """The source's note of one session. Kept in the node's run directory: it need not outlive the machine."""
+
+    session: SessionId
+    me: NodeId
+    destination: NodeId
+    image: ImageId
+    destination_image: ImageId
+    noted: Noted
+
+
+RESTARTED = "the daemon of the source node was restarted during the migration"
+
+
+def recover_outgoing(journal: OutgoingJournal, record: OwnershipRecord, found: Found, now: float) -> Step[Outgoing]:
+    """Give the session as a restarted source goes on with it: its state, and what to do first."""
+    state = Outgoing(
+        session=journal.session,
+        me=journal.me,
+        destination=journal.destination,
+        image=journal.image,
+        destination_image=journal.destination_image,
+        record=record,
+        since=now,
+        transfer=Transfer.BROKEN if found is not Found.PAUSED else Transfer.COMPLETED,
+        image_state=Image.GONE if found is Found.GONE else Image.ALIVE,
+        reason=RESTARTED,
+    )
+    if record.holder == journal.me and record.image == journal.image:
+        return _recover_own(state, found)
+    if record.is_gift_of(journal.me, journal.image):
+        return _recover_gift(state, journal.noted, found)
+    done = replace(state, phase=Phase.ENDING_IMAGE, reason="" if journal.noted is Noted.YOURS else RESTARTED)
+    return Step(done, (e.EndImage(), e.WakeAfter(1.0)))
+
+
+def _recover_own(state: Outgoing, found: Found) -> Step[Outgoing]:
+    """The record never left us: nothing was given, or it came back."""
+    match found:
+        case Found.RUNNING:
+            cancelling = replace(state, phase=Phase.CANCELLING, outcome=Outcome.FAILED)
+            return Step(cancelling, (e.CancelTransfer(), e.Abandon(), e.WakeAfter(1.0)))
+        case Found.PAUSED:
+            return _write(state, CasKind.KEEP, Phase.SETTLING)
+        case Found.GONE:
+            ended = replace(state, phase=Phase.ENDED, outcome=Outcome.IMAGE_LOST)
+            return Step(ended, (e.Abandon(), e.Finish(Outcome.IMAGE_LOST.value, state.reason)))
+
+
+def _recover_gift(state: Outgoing, noted: Noted, found: Found) -> Step[Outgoing]:
+    """The record names the destination and nobody has marked it yet."""
+    if noted is Noted.YOURS:
+        telling = replace(state, phase=Phase.TELLING, reason="")
+        return Step(telling, (e.SendYours(state.record.epoch, state.record.revision), e.WakeAfter(0.1)))
+    if found is Found.GONE:
+        # Nothing here could be resumed: the destination, whose image may be complete, claims what the record gives it.
+        ended = replace(state, phase=Phase.ENDED, outcome=Outcome.OVERTAKEN)
+        return Step(ended, (e.Finish(Outcome.OVERTAKEN.value, state.reason),))
+    if noted is Noted.TAKE_BACK:
+        return _write(state, CasKind.TAKE_BACK, Phase.TAKING_BACK)
+    return Step(replace(state, phase=Phase.NOTING_TAKE_BACK), (e.NoteTakeBack(state.record), e.WakeAfter(1.0)))
+
+
+def _write(state: Outgoing, kind: CasKind, phase: Phase) -> Step[Outgoing]:
+    cas = Cas(kind, 1, state.record, state.me, state.image)
+    return Step(replace(state, phase=phase, attempt=1, pending=cas), (SendCas(cas), e.WakeAfter(1.0)))
+
+
+# --- the destination's side --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingJournal:
+    """The destination's note of one session. `cont` is set before the guest may have been told to run (R7)."""
+
+    session: SessionId
+    me: NodeId
+    source: NodeId
+    image: ImageId
+    source_image: ImageId
+    told: OwnershipRecord | None
+    cont_may_be_out: bool
+
+
+class FoundIncoming(Enum):
+    """What is left of the destination's QEMU."""
+
+    RECEIVING = "receiving"
+    LOADED = "loaded"
+    RUNNING = "running"
+    GONE = "gone"
+
+
+def recover_incoming(
+    journal: IncomingJournal, record: OwnershipRecord, found: FoundIncoming, now: float
+) -> Step[Incoming]:
+    """Give the session as a restarted destination goes on with it. Being told before does not count any more (R2)."""
+    state = Incoming(
+        session=journal.session,
+        me=journal.me,
+        source=journal.source,
+        image=journal.image,
+        source_image=journal.source_image,
+        since=now,
+        heard=now,
+        right=Right.MUST_CLAIM,
+        record=record,
+    )
+    mine = state.is_mine(record)
+    match found:
+        case FoundIncoming.RUNNING if mine:
+            return _write_incoming(state, CasKind.MARK, incoming.Phase.MARKING)
+        case FoundIncoming.LOADED if mine and (journal.cont_may_be_out or journal.told is not None):
+            return _write_incoming(state, CasKind.CLAIM, incoming.Phase.CLAIMING)
+        case FoundIncoming.LOADED if not journal.cont_may_be_out:
+            return Step(replace(state, phase=incoming.Phase.LOADED), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE)))
+        case FoundIncoming.RECEIVING if journal.told is not None and mine:
+            return Step(replace(state, phase=incoming.Phase.TOLD), (e.WakeAfter(1.0),))
+        case FoundIncoming.RECEIVING:
+            return Step(
+                replace(state, phase=incoming.Phase.RECEIVING), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE))
+            )
+        case FoundIncoming.GONE if mine and not journal.cont_may_be_out:
+            gone = replace(state, image_gone=RESTARTED_DESTINATION, reason=RESTARTED_DESTINATION)
+            if record.is_gift_of(journal.source, journal.source_image):
+                return _write_incoming(gone, CasKind.GIVE_BACK, incoming.Phase.GIVING_BACK)
+            return _lost(gone)
+        case FoundIncoming.GONE if mine:
+            return _lost(replace(state, reason=RESTARTED_DESTINATION))
+        case _:
+            dropped = replace(state, phase=incoming.Phase.ENDING, reason=RESTARTED_DESTINATION)
+            return Step(dropped, (i.EndImage(), e.WakeAfter(1.0)))
+
+
+RESTARTED_DESTINATION = "the destination's QEMU ended while its daemon was away"
+
+
+def _lost(state: Incoming) -> Step[Incoming]:
+    ended = replace(state, phase=incoming.Phase.ENDED, outcome=incoming.Outcome.IMAGE_LOST)
+    return Step(ended, (i.Finish(incoming.Outcome.IMAGE_LOST.value, state.reason),))
+
+
+def _write_incoming(state: Incoming, kind: CasKind, phase: incoming.Phase) -> Step[Incoming]:
+    assert state.record is not None
+    if kind is CasKind.GIVE_BACK:
+        cas = Cas(kind, 1, state.record, state.source, state.source_image)
+    else:
+        cas = Cas(kind, 1, state.record, state.me, state.image)
+    return Step(replace(state, phase=phase, attempt=1, pending=cas), (SendCas(cas), e.WakeAfter(1.0)))
