@@ -1,0 +1,357 @@
+"""Every operation of the API, declared once.
+
+From this table come the HTTP endpoint ``POST /v1/<name>``, its OpenAPI page, the client's methods and the reference
+page ``docs/reference/operations.md``; a handler is written once and answers on every face. Names are those of
+[MS-CMRP] without ``Api``; ``opnums`` lists the wire calls that an operation answers (its Ex and Node… twins are the
+same operation with more inputs). Operations without opnum are our own.
+
+An object is named by its id or, without regard to case, by its name. An input that may be absent is ``None`` then,
+which is not the same as empty: a control code may be given no buffer or an empty one.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from quorate.clusapi.operation_types import Access, Field, FieldType, Operation, Place
+
+_T = FieldType
+_CLUSTER_NODE: Final = Field("node", _T.TEXT, "the node, by id or name")
+_GROUP: Final = Field("group", _T.TEXT, "the group, by id or name")
+_RESOURCE: Final = Field("resource", _T.TEXT, "the resource, by id or name")
+_VM: Final = Field("vm", _T.TEXT, "the virtual machine: its VmId or its group's id or name")
+_HOST_NODE: Final = Field("host_node", _T.TEXT, "the node that shall carry it out; absent: the owner", optional=True)
+_DESTINATION: Final = Field("destination", _T.TEXT, "the node to go to; absent: the best one", optional=True)
+_ENUM_MASK: Final = Field("mask", _T.U32, "which kinds of objects to list, a mask of ClusAPI's enumeration bits")
+_FLAGS: Final = Field("flags", _T.U32, "flags of ClusAPI's …Ex function", optional=True)
+_IN_BUFFER: Final = Field(
+    "in_buffer", _T.BYTES, "input buffer; absent is NULL, which differs from empty", optional=True
+)
+_CONTEXT_BUFFER: Final = Field("in_buffer", _T.BYTES, "property list: type name = VM_RESDLL_CONTEXT", optional=True)
+
+_STATUS: Final = Field("status", _T.U32, "0, 997 when it is under way, or what the object answered")
+_ID: Final = Field("id", _T.TEXT, "its id")
+_NAME: Final = Field("name", _T.TEXT, "its name as stored")
+_ENTRIES: Final = Field("entries", _T.OBJECTS, "{type, id, name} each")
+
+_CONTROL_INPUTS: Final = (
+    Field("control_code", _T.U32, "CLUSCTL_… code"),
+    _IN_BUFFER,
+    Field("out_size", _T.U32, "room for the output; absent: 65536", optional=True),
+    _HOST_NODE,
+)
+_CONTROL_OUTPUTS: Final = (
+    _STATUS,
+    Field("output", _T.BYTES, "what the code answers; empty when status is not 0"),
+    Field("required", _T.U32, "the size of the output, also when it did not fit (status 234)"),
+    Field("sentence", _T.TEXT, "for people: why not", optional=True),
+)
+
+
+def _read(
+    name: str, summary: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...], place: Place, *opnums: int
+) -> Operation:
+    return Operation(name, summary, inputs, outputs, Access.READ, place, opnums)
+
+
+def _change(
+    name: str, summary: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...], place: Place, *opnums: int
+) -> Operation:
+    return Operation(name, summary, inputs, outputs, Access.FULL, place, opnums)
+
+
+def _control(name: str, summary: str, object_: tuple[Field, ...], place: Place, *opnums: int) -> Operation:
+    inputs = (*object_, *_CONTROL_INPUTS)
+    return Operation(name, summary, inputs, _CONTROL_OUTPUTS, Access.BY_CODE, place, opnums)
+
+
+_STATE: Final = Field("state", _T.U32, "its state; 0xFFFFFFFF is unknown")
+_OWNER_NAME: Final = Field("node", _T.TEXT, "name of the owner node")
+_ANY: Final = Place.ANYWHERE
+_NODE: Final = Place.GIVEN_NODE
+_OF_GROUP: Final = Place.GROUP_OWNER
+_OF_RESOURCE: Final = Place.RESOURCE_OWNER
+
+_CLUSTER_OPERATIONS: Final = (
+    _read(
+        "GetClusterInformation",
+        "Name and version of the cluster.",
+        (),
+        (
+            Field("name", _T.TEXT, "name of the cluster"),
+            Field("node", _T.TEXT, "the node that answers"),
+            Field("major_version", _T.U32, "as ClusAPI counts: 10"),
+            Field("minor_version", _T.U32, ""),
+            Field("build_number", _T.U32, ""),
+            Field("vendor", _T.TEXT, "what the cluster is"),
+            Field("version", _T.TEXT, "its own version"),
+        ),
+        _ANY,
+        102,
+        3,
+        4,
+    ),
+    _read("CreateEnum", "List objects of a cluster.", (_ENUM_MASK,), (_ENTRIES,), _ANY, 7, 125),
+    _control("ClusterControl", "A control code for the cluster.", (), _ANY, 106, 105),
+    _read(
+        "GetStatus",
+        "Nodes, groups and virtual machines at one look.",
+        (),
+        (
+            Field("cluster", _T.OBJECT, "id, name"),
+            Field("nodes", _T.OBJECTS, "as ListNodes"),
+            Field("groups", _T.OBJECTS, "as ListGroups"),
+            Field("virtual_machines", _T.OBJECTS, "as ListVirtualMachines"),
+        ),
+        _ANY,
+    ),
+    _read(
+        "GetEvents",
+        "Events after a sequence, oldest first.",
+        (
+            Field("after", _T.U64, "only later ones; absent: the newest", optional=True),
+            Field("limit", _T.U32, "at most so many; absent: 100", optional=True),
+        ),
+        (Field("events", _T.OBJECTS, "event records"),),
+        _ANY,
+    ),
+)
+
+_NODE_OPERATIONS: Final = (
+    _read("GetNodeId", "Find a node.", (_CLUSTER_NODE,), (_ID, _NAME), _ANY, 48, 66, 118),
+    _read("GetNodeState", "State of a node.", (_CLUSTER_NODE,), (_STATE,), _ANY, 68),
+    _change("PauseNode", "Take no new groups on a node.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 69),
+    _change("ResumeNode", "End a pause.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 70),
+    _control("NodeControl", "A control code for a node.", (_CLUSTER_NODE,), _ANY, 79, 78),
+    _read("CreateNodeEnum", "List what belongs to a node.", (_CLUSTER_NODE, _ENUM_MASK), (_ENTRIES,), _ANY, 101, 124),
+    _read(
+        "ListNodes",
+        "Every node with its state and processes.",
+        (),
+        (Field("nodes", _T.OBJECTS, "id, name, state, daemon pid, QEMU processes"),),
+        _ANY,
+    ),
+    _read(
+        "GetNodeReport",
+        "What one node knows of itself: processes, hosted groups, machines.",
+        (_CLUSTER_NODE,),
+        (
+            Field("processes", _T.OBJECT, "daemon pid, QEMU processes"),
+            Field("groups", _T.OBJECTS, "hosted groups with the live states of their resources"),
+            Field("virtual_machines", _T.OBJECTS, "hosted machines with their details"),
+        ),
+        _NODE,
+    ),
+)
+
+_GROUP_OPERATIONS: Final = (
+    _read("GetGroupId", "Find a group.", (_GROUP,), (_ID, _NAME), _ANY, 47, 41, 119),
+    _read("GetGroupState", "State and owner of a group.", (_GROUP,), (_STATE, _OWNER_NAME), _OF_GROUP, 45),
+    _change(
+        "CreateGroup",
+        "Make an empty group.",
+        (Field("name", _T.TEXT, "its name"), Field("group_type", _T.U32, "CLUSGROUP_TYPE; 9999", optional=True)),
+        (_ID, _NAME),
+        _ANY,
+        42,
+        129,
+    ),
+    _change("DeleteGroup", "Delete a group that holds no resource.", (_GROUP,), (_STATUS,), _OF_GROUP, 43),
+    _change(
+        "OnlineGroup",
+        "Bring a group online.",
+        (
+            _GROUP,
+            Field("destination", _T.TEXT, "on this node; absent: where it is", optional=True),
+            _FLAGS,
+            _IN_BUFFER,
+        ),
+        (_STATUS,),
+        _OF_GROUP,
+        49,
+        130,
+    ),
+    _change("OfflineGroup", "Take a group offline.", (_GROUP, _FLAGS, _CONTEXT_BUFFER), (_STATUS,), _OF_GROUP, 50, 131),
+    _change(
+        "MoveGroup",
+        "Move a group to another node; a virtual machine moves as its DefaultMoveType or the context says.",
+        (_GROUP, _DESTINATION, _FLAGS, _CONTEXT_BUFFER),
+        (_STATUS,),
+        _OF_GROUP,
+        51,
+        52,
+        132,
+        133,
+    ),
+    _change("CancelGroupOperation", "Cancel a move under way.", (_GROUP, _FLAGS), (_STATUS,), _OF_GROUP, 134),
+    _control("GroupControl", "A control code for a group.", (_GROUP,), _OF_GROUP, 77, 76),
+    _read("CreateGroupResourceEnum", "List what belongs to a group.", (_GROUP, _ENUM_MASK), (_ENTRIES,), _ANY, 53),
+    _read(
+        "ListGroups",
+        "Every group with state, owner and resources.",
+        (),
+        (Field("groups", _T.OBJECTS, "id, name, type, state, owner, resources"),),
+        _ANY,
+        143,
+    ),
+)
+
+_RESOURCE_OPERATIONS: Final = (
+    _read(
+        "GetResourceId",
+        "Find a resource.",
+        (_RESOURCE,),
+        (
+            _ID,
+            _NAME,
+            Field("type", _T.TEXT, "name of its type"),
+            Field("group", _T.TEXT, "id of its group"),
+        ),
+        _ANY,
+        14,
+        8,
+        120,
+        15,
+    ),
+    _read(
+        "GetResourceState",
+        "State, owner and group of a resource.",
+        (_RESOURCE,),
+        (_STATE, _OWNER_NAME, Field("group", _T.TEXT, "name of its group")),
+        _OF_RESOURCE,
+        12,
+    ),
+    _change(
+        "CreateResource",
+        "Add a resource to a group.",
+        (
+            _GROUP,
+            Field("name", _T.TEXT, "its name"),
+            Field("type", _T.TEXT, "name of its type"),
+            Field("parameters", _T.OBJECT, "private properties to begin with: texts and numbers", optional=True),
+            _FLAGS,
+        ),
+        (_ID, _NAME),
+        _OF_GROUP,
+        9,
+    ),
+    _change("DeleteResource", "Delete a resource that is offline.", (_RESOURCE,), (_STATUS,), _OF_RESOURCE, 10),
+    _change(
+        "OnlineResource",
+        "Bring it online, with all that it depends on.",
+        (_RESOURCE, _FLAGS),
+        (_STATUS,),
+        _OF_RESOURCE,
+        17,
+        135,
+    ),
+    _change(
+        "OfflineResource",
+        "Take it offline, with all that depends on it.",
+        (_RESOURCE, _FLAGS, _CONTEXT_BUFFER),
+        (_STATUS,),
+        _OF_RESOURCE,
+        18,
+        136,
+    ),
+    _change("FailResource", "Treat it as failed; the policy applies.", (_RESOURCE,), (_STATUS,), _OF_RESOURCE, 16),
+    _control("ResourceControl", "A control code for a resource.", (_RESOURCE,), _OF_RESOURCE, 73, 72),
+    _read(
+        "CreateResEnum",
+        "List what a resource depends on, provides for and where it may run.",
+        (_RESOURCE, _ENUM_MASK),
+        (_ENTRIES,),
+        _ANY,
+        22,
+    ),
+    _control(
+        "ResourceTypeControl",
+        "A control code for a resource type.",
+        (Field("type", _T.TEXT, "name of the type"),),
+        _ANY,
+        75,
+        74,
+    ),
+    _read(
+        "ListResources",
+        "Every resource with type, state, group and owner.",
+        (),
+        (Field("resources", _T.OBJECTS, "id, name, type, state, group, owner"),),
+        _ANY,
+        144,
+    ),
+)
+
+_VM_FACTS: Final = Field(
+    "virtual_machine", _T.OBJECT, "ids, owner, states, definition, serial log, processes, progress"
+)
+_VM_OPERATIONS: Final = (
+    _change(
+        "CreateVirtualMachine",
+        "Make a virtual machine: a group with its two resources.",
+        (
+            Field("name", _T.TEXT, "its name"),
+            Field("definition", _T.OBJECT, "what it is made of"),
+            Field("node", _T.TEXT, "its first owner; absent: the best one", optional=True),
+        ),
+        (
+            Field("vm", _T.TEXT, "its VmId"),
+            Field("group", _T.TEXT, "id of its group"),
+            Field("vm_resource", _T.TEXT, 'id of "Virtual Machine NAME"'),
+            Field("configuration_resource", _T.TEXT, 'id of "Virtual Machine Configuration NAME"'),
+            Field("node", _T.TEXT, "name of its owner"),
+        ),
+        _ANY,
+    ),
+    _change(
+        "DeleteVirtualMachine",
+        "Delete a virtual machine that is off or saved; its disks stay.",
+        (_VM, Field("turn_off", _T.FLAG, "turn it off first", optional=True)),
+        (_STATUS,),
+        _OF_GROUP,
+    ),
+    _read("GetVirtualMachine", "Everything about a virtual machine.", (_VM,), (_VM_FACTS,), _ANY),
+    _read(
+        "ListVirtualMachines",
+        "Every virtual machine with owner and states.",
+        (),
+        (Field("virtual_machines", _T.OBJECTS, "as GetVirtualMachine, shorter"),),
+        _ANY,
+    ),
+    _change("PauseVirtualMachine", "Stop its virtual CPUs; memory stays.", (_VM,), (_STATUS,), _OF_GROUP),
+    _change("ResumeVirtualMachine", "Let its virtual CPUs run again.", (_VM,), (_STATUS,), _OF_GROUP),
+    _read(
+        "GetMigrationProgress",
+        "How far its migration is.",
+        (_VM,),
+        (
+            Field("progress", _T.OBJECT, "state, percent, phase, pass, remaining, rates, time left"),
+            Field("node", _T.TEXT, "name of the owner node"),
+        ),
+        _OF_GROUP,
+    ),
+)
+
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
+    {
+        operation.name: operation
+        for operation in (
+            *_CLUSTER_OPERATIONS,
+            *_NODE_OPERATIONS,
+            *_GROUP_OPERATIONS,
+            *_RESOURCE_OPERATIONS,
+            *_VM_OPERATIONS,
+        )
+    }
+)
+"""Every operation by its name."""
+
+DEFAULT_OUT_SIZE: Final = 65536
+MODIFY_BIT: Final = 0x00400000
+
+
+def needs_full_access(operation: Operation, control_code: int | None) -> bool:
+    """Answer whether a caller with read access only must be refused (status 5)."""
+    if operation.access is Access.BY_CODE:
+        return control_code is not None and bool(control_code & MODIFY_BIT)
+    return operation.access is Access.FULL

@@ -1,0 +1,1 @@
+"""What nodes say to each other: versioned messages over a socket that only nodes can open. Never public."""

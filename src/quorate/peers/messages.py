@@ -1,0 +1,118 @@
+"""The messages of a migration, as both nodes declare them.
+
+Requests of the source: `assess`, `prepare`, `session` (is the destination still at work?), `yours`, `abandon`.
+Requests of the destination: `prepared`, `failed`, `session` (does the session still live?, rule R11).
+Between any two: `ping`, `forward` (an operation for a group that the other one owns).
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from quorate.clusapi.errors import FaultError
+from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId, VmId
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_text
+from quorate.clusapi.status import Status
+
+
+def _object(body: JsonObject, name: str) -> JsonObject:
+    value = body.get(name)
+    if not isinstance(value, dict):
+        raise FaultError(Status.ERROR_INVALID_DATA, f"a message without {name}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Assess:
+    """Could you run this virtual machine now? Answered with `Assessed`, or refused with the reason."""
+
+    definition: JsonObject
+    pinned: JsonObject
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {"definition": self.definition, "pinned": self.pinned}
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it."""
+        return cls(_object(body, "definition"), _object(body, "pinned"))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Start a QEMU that waits for this guest."""
+
+    session: SessionId
+    group: GroupId
+    vm_id: VmId
+    name: str
+    source: NodeId
+    image: ImageId
+    source_image: ImageId
+    definition: JsonObject
+    pinned: JsonObject
+    channels: int
+    """Channels of the transfer besides the main one; 0 is one plain stream."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {
+            "session": self.session,
+            "group": self.group,
+            "vm_id": self.vm_id,
+            "name": self.name,
+            "source": self.source,
+            "image": self.image,
+            "source_image": self.source_image,
+            "definition": self.definition,
+            "pinned": self.pinned,
+            "channels": self.channels,
+        }
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it."""
+        return cls(
+            session=SessionId(json_text(body, "session")),
+            group=GroupId(json_text(body, "group")),
+            vm_id=VmId(json_text(body, "vm_id")),
+            name=json_text(body, "name"),
+            source=NodeId(json_text(body, "source")),
+            image=ImageId(json_text(body, "image")),
+            source_image=ImageId(json_text(body, "source_image")),
+            definition=_object(body, "definition"),
+            pinned=_object(body, "pinned"),
+            channels=json_int(body, "channels"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OfSession:
+    """Anything that is said about a session; a message of another session is nothing (R3)."""
+
+    session: SessionId
+    sentence: str = ""
+    uri: str = ""
+    epoch: int = 0
+    revision: int = 0
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {
+            "session": self.session,
+            "sentence": self.sentence,
+            "uri": self.uri,
+            "epoch": self.epoch,
+            "revision": self.revision,
+        }
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it; what is missing is empty."""
+        return cls(
+            session=SessionId(json_text(body, "session")),
+            sentence=json_text(body, "sentence"),
+            uri=json_text(body, "uri"),
+            epoch=json_int(body, "epoch"),
+            revision=json_int(body, "revision"),
+        )
