@@ -21,6 +21,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.clusapi.states import MigrationState
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Convergence, Sample, Verdict
 from quorate.migration.machine import Rule, Step, follow

@@ -1,0 +1,1 @@
+"""The brains that decide for groups: pure, like those of `migration`."""

@@ -1,0 +1,335 @@
+"""The groups that this node owns: taken on when the record names this node, let go when it names another.
+
+Moving a group without a running VM is a matter of its records: its giver has stopped it, writes the other node into the
+record, and that node brings it online if it is wanted online.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError, RefusalError
+from quorate.clusapi.events import EventKind
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
+from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, RestartAction, VmResdllContext, VmState
+from quorate.clusapi.status import Status
+from quorate.cluster.restart import RestartHistory, RestartPolicy, plan_restart
+from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo
+from quorate.engine.context import EngineContext
+from quorate.engine.hosted import HostedVm, OwnedGroup, to_brain
+from quorate.engine.migrations import Migrations
+from quorate.hosting.host import Host
+from quorate.migration.ownership import Cas, CasAnswered, CasKind
+
+_log = structlog.get_logger("groups")
+
+
+class Groups:
+    """Implements `RunStates` of `hosting`, and the moves of groups."""
+
+    def __init__(self, context: EngineContext, migrations: Migrations) -> None:
+        """Own nothing until `start`."""
+        self._context = context
+        self._migrations = migrations
+        self._host: Host | None = None
+        self._owned: dict[GroupId, OwnedGroup] = {}
+        self._attached: dict[GroupId, tuple[int, ...]] = {}
+        self._restarts: dict[ResourceId, RestartHistory] = {}
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._follower: asyncio.Task[None] | None = None
+        migrations.on_arrived = self._on_arrived
+        migrations.on_left = self._on_left
+        migrations.on_image_lost = self._on_image_lost
+        migrations.on_vm_failed = self._on_vm_failed
+
+    def bind(self, host: Host) -> None:
+        """Know the host of resources; before anything is recovered."""
+        self._host = host
+
+    def start(self) -> None:
+        """Begin to follow the records; what recovery has taken on already is attached first."""
+        self._context.view.subscribe(lambda snapshot: self._changed.set())
+        self._changed.set()
+        self._follower = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Follow no more; nothing that runs is touched."""
+        tasks = [t for t in (self._follower, *self._tasks) if t is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def own(self, group: OwnedGroup) -> None:
+        """Own a group that was recovered or has arrived."""
+        self._owned[group.group] = group
+
+    async def wait_attached(self, group: GroupId, timeout: float) -> bool:
+        """Wait until this node hosts a group that the record says is ours."""
+        deadline = self._context.now() + timeout
+        while group not in self._attached:
+            if self._context.now() > deadline:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    # --- RunStates of hosting --------------------------------------------------------------------------------------
+
+    async def write_resource_states(
+        self, group_id: GroupId, states: Mapping[ResourceId, ResourceState], persistent_state: bool | None
+    ) -> None:
+        """Write the states of all resources of a group of ours."""
+        owned = self._owned.get(group_id)
+        if owned is None:
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
+        await owned.write_resource_states(states, persistent_state)
+
+    # --- following the records -------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._settle(self._context.view.snapshot)
+            except ClusterError as error:
+                _log.warning("groups were not brought in line", sentence=error.sentence)
+                await asyncio.sleep(0.5)
+                self._changed.set()
+
+    async def _settle(self, snapshot: ClusterSnapshot) -> None:
+        """Bring what this node hosts in line with the records."""
+        busy = {session.group for session in self._migrations.incoming.values()}
+        for group_id in tuple(self._owned):
+            if group_id in self._migrations.outgoing or self._is_older(snapshot, group_id):
+                continue
+            if group_id not in snapshot.groups or snapshot.owner_of(group_id) != self._context.node:
+                await self._let_go(group_id, snapshot)
+        for group in snapshot.groups_of(self._context.node):
+            if group.id in self._migrations.outgoing or group.id in busy:
+                continue
+            known = _facts_revisions(group, snapshot.resources_of(group.id))
+            if self._attached.get(group.id) != known:
+                await self._take_on(group, snapshot, known)
+
+    def _is_older(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
+        """Tell whether this node knows the group's record from a write that the snapshot does not show yet."""
+        return snapshot.revision < self._owned[group].ownership.revision
+
+    async def _take_on(self, group: GroupInfo, snapshot: ClusterSnapshot, known: tuple[int, ...]) -> None:
+        assert self._host is not None, "groups are followed once there is a host"
+        arrived = group.id not in self._attached
+        owned = self._owned.get(group.id)
+        if owned is None:
+            owned = self._new_owned(group, snapshot)
+            if owned is None:
+                return
+            self.own(owned)
+        states = {id_: ResourceState(state) for id_, state in owned.run.resource_states.items()}
+        await self._host.attach_group(group, snapshot.resources_of(group.id), states)
+        self._attached[group.id] = known
+        if arrived:
+            await self._after_arrival(owned, group, snapshot, states)
+
+    def _new_owned(self, group: GroupInfo, snapshot: ClusterSnapshot) -> OwnedGroup | None:
+        ownership, run = snapshot.ownership.get(group.id), snapshot.run.get(group.id)
+        if ownership is None or run is None:
+            return None
+        vm_resource = snapshot.vm_resource(group.id)
+        if vm_resource is None or vm_resource.vm_id is None:
+            return OwnedGroup(self._context, group.id, ownership, run.value)
+        vm = HostedVm(self._context, group.id, vm_resource.vm_id, ownership, run.value)
+        self._migrations.take_on(vm)
+        return vm
+
+    async def _after_arrival(
+        self, owned: OwnedGroup, group: GroupInfo, snapshot: ClusterSnapshot, states: Mapping[ResourceId, ResourceState]
+    ) -> None:
+        """A group that is ours since now: report what is lost, start what is wanted and does not run."""
+        assert self._host is not None
+        resources = snapshot.resources_of(group.id)
+        vm_resource = snapshot.vm_resource(group.id)
+        if isinstance(owned, HostedVm) and vm_resource is not None:
+            if owned.instance is None and states.get(vm_resource.id) is ResourceState.ONLINE:
+                self._migrations.report_lost(owned, "it was not there when the daemon looked")
+                return
+            if owned.instance is not None:
+                return
+        if owned.run.persistent_state and any(
+            states.get(r.id, ResourceState.OFFLINE) is not ResourceState.ONLINE for r in resources
+        ):
+            _log.info("bringing a group online that is wanted online", group=group.name)
+            self._spawn(self._online_group(group.id))
+
+    async def _online_group(self, group: GroupId) -> None:
+        assert self._host is not None
+        try:
+            await self._host.online_group(group)
+        except ClusterError as error:
+            _log.warning("a group was not brought online", group=group, sentence=error.sentence)
+
+    async def _let_go(self, group: GroupId, snapshot: ClusterSnapshot) -> None:
+        assert self._host is not None
+        owned = self._owned.pop(group, None)
+        self._attached.pop(group, None)
+        await self._host.detach_group(group)
+        if isinstance(owned, HostedVm):
+            if owned.instance is not None:
+                # The record names another node: whatever this is, it may not run (I2).
+                _log.error("a virtual machine that is not ours any more is ended here", vm=owned.name)
+                owned.instance.kill()
+            self._migrations.let_go(group)
+
+    # --- news of migrations and of VMs that are gone ---------------------------------------------------------------
+
+    async def _on_arrived(self, vm: HostedVm) -> None:
+        assert self._host is not None
+        self.own(vm)
+        snapshot = await self._context.database.snapshot()
+        group = snapshot.groups.get(vm.group)
+        if group is None:
+            return
+        resources = snapshot.resources_of(vm.group)
+        states = {id_: ResourceState(state) for id_, state in vm.run.resource_states.items()}
+        await self._host.attach_group(group, resources, states)
+        self._attached[vm.group] = _facts_revisions(group, resources)
+
+    async def _on_left(self, group: GroupId) -> None:
+        assert self._host is not None
+        self._owned.pop(group, None)
+        self._attached.pop(group, None)
+        await self._host.detach_group(group)
+        self._changed.set()
+
+    async def _on_image_lost(self, group: GroupId, sentence: str) -> None:
+        vm = self._migrations.find(group)
+        if vm is not None:
+            self._migrations.report_lost(vm, sentence)
+
+    def _on_vm_failed(self, group: GroupId, sentence: str, by_guest: bool) -> None:
+        assert self._host is not None
+        resource = self._context.view.snapshot.vm_resource(group)
+        if resource is None or group not in self._attached:
+            return
+        if by_guest:
+            self._host.on_resource_stopped(resource.id, sentence)
+            return
+        self._host.on_resource_failed(resource.id, sentence)
+        history = self._restarts.get(resource.id, RestartHistory())
+        policy = _restart_policy(resource)
+        decision = plan_restart(policy, history, self._context.now())
+        self._restarts[resource.id] = decision.history
+        _log.info("a virtual machine has failed", vm=resource.name, sentence=decision.sentence)
+        if decision.restart:
+            self._spawn(self._restart(resource, policy.delay, decision.sentence))
+
+    async def _restart(self, resource: ResourceInfo, delay: float, sentence: str) -> None:
+        assert self._host is not None
+        await asyncio.sleep(delay)
+        event = self._context.event(EventKind.VM_STATE, resource.group_id, f"started from its disks: {sentence}")
+        try:
+            await self._context.database.append_events((event,))
+            await self._host.online_resource(resource.id)
+        except ClusterError as error:
+            _log.warning("a virtual machine was not restarted", vm=resource.name, sentence=error.sentence)
+
+    # --- moves -----------------------------------------------------------------------------------------------------
+
+    async def move(
+        self, group_id: GroupId, wanted: NodeId | None, flags: GroupMoveFlags, vm_context: VmResdllContext | None
+    ) -> Status:
+        """Move a group of ours: 997 under way, 0 there already."""
+        owned = self._owned.get(group_id)
+        if owned is None:
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
+        if wanted == self._context.node:
+            return Status.ERROR_SUCCESS
+        vm = self._migrations.find(group_id)
+        live = vm is not None and vm.state is VmState.RUNNING
+        if live and vm_context in (None, VmResdllContext.LIVE_MIGRATION):
+            name = None if wanted is None else self._context.name_of(wanted)
+            await self._migrations.start_migration(group_id, name)
+            return Status.ERROR_IO_PENDING
+        if group_id in self._migrations.outgoing:
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being migrated: wait, or cancel that")
+        destination = self._choose(group_id, wanted)
+        self._spawn(self._move_offline(owned, destination, vm_context))
+        return Status.ERROR_IO_PENDING
+
+    def _choose(self, group_id: GroupId, wanted: NodeId | None) -> NodeId:
+        snapshot = self._context.view.snapshot
+        resources = snapshot.resources_of(group_id)
+        group = snapshot.groups[group_id]
+        order = [*group.preferred_owners, *(n for n in snapshot.nodes if n not in group.preferred_owners)]
+        for node in order if wanted is None else (wanted,):
+            state = self._context.view.node_state(node)
+            possible = all(node in r.possible_owners for r in resources)
+            if node != self._context.node and state is NodeState.UP and possible:
+                return node
+        if wanted is None:
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_AVAILABLE, f"no other node can take {group.name} now")
+        state = self._context.view.node_state(wanted)
+        name = self._context.name_of(wanted)
+        if state is NodeState.PAUSED:
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_PAUSED, f"{name} is paused: resume it, or name another node")
+        if state is not NodeState.UP:
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_DOWN, f"{name} is down: start it, or name another node")
+        raise RefusalError(
+            Status.ERROR_NODE_CANT_HOST_RESOURCE, f"{name} is not a possible owner of all resources of {group.name}"
+        )
+
+    async def _move_offline(self, owned: OwnedGroup, destination: NodeId, context: VmResdllContext | None) -> None:
+        """Take the group offline if it is not, write the other node into the record; it does the rest."""
+        assert self._host is not None
+        wanted_online = owned.run.persistent_state
+        try:
+            await self._host.offline_group(owned.group, DO_NOT_UPDATE_PERSISTENT_STATE, context)
+            await self._host.wait_settled(owned.group)
+            await self._give(owned, destination, wanted_online)
+        except ClusterError as error:
+            _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
+            if wanted_online:
+                await self._online_group(owned.group)
+
+    async def _give(self, owned: OwnedGroup, destination: NodeId, wanted_online: bool) -> None:
+        record = to_brain(owned.ownership)
+        cas = Cas(CasKind.GIVE, 1, record, destination, record.image)
+        name = self._context.name_of(destination)
+        event = self._context.event(
+            EventKind.GROUP_OWNER,
+            owned.group,
+            f"given to {name}, epoch {cas.epoch}",
+            before=self._context.node_name,
+            after=name,
+        )
+        run = replace(owned.run, default_owner=destination, persistent_state=wanted_online)
+        answer = await owned.change_owner(cas, run, (event,))
+        if not isinstance(answer, CasAnswered):
+            raise RefusalError(
+                Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the record of {owned.name} was not changed"
+            )
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+DO_NOT_UPDATE_PERSISTENT_STATE = 4
+"""A flag of going offline: what is wanted stays as it is."""
+
+
+def _facts_revisions(group: GroupInfo, resources: tuple[ResourceInfo, ...]) -> tuple[int, ...]:
+    return (group.revision, *(r.revision for r in resources))
+
+
+def _restart_policy(resource: ResourceInfo) -> RestartPolicy:
+    values = resource.properties
+    return RestartPolicy(
+        action=RestartAction(values.number("RestartAction", RestartAction.RESTART_NOTIFY)),
+        threshold=values.number("RestartThreshold", 3),
+        period=values.number("RestartPeriod", 900_000) / 1000,
+        delay=values.number("RestartDelay", 500) / 1000,
+    )

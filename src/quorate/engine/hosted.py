@@ -1,0 +1,222 @@
+"""The groups of this node, virtual machines above all: what is known of each, and the durable writes about it.
+
+Every write of a run state is guarded by the ownership record as this node knows it, so that a node that has lost the
+group writes nothing. Writes of one group happen one after another.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.identity import GroupId, ImageId, ResourceId, VmId
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import MigrationState, ResourceState, VmState
+from quorate.clusapi.status import Status
+from quorate.database.cluster_database import ConflictingOwnership
+from quorate.database.contract import StoreUnavailable
+from quorate.database.records import Ownership, RunState, Versioned, VmRunState
+from quorate.engine.context import EngineContext
+from quorate.hypervisor.contract import Instance
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord
+
+ANSWER_DEADLINE = 3.0
+"""Seconds after which a write of ownership counts as unanswered."""
+
+
+def to_brain(ownership: Versioned[Ownership]) -> OwnershipRecord:
+    """Give a brain the record as the database has it."""
+    value = ownership.value
+    return OwnershipRecord(value.holder, value.epoch, value.image, value.giver, value.giver_image, ownership.revision)
+
+
+def to_database(record: OwnershipRecord) -> Versioned[Ownership]:
+    """Give the database the record as a brain has it."""
+    ownership = Ownership(record.holder, record.epoch, record.image, record.giver_image, record.giver)
+    return Versioned(ownership, record.revision)
+
+
+async def write_ownership(
+    context: EngineContext, group: GroupId, cas: Cas, run: RunState | None, events: Sequence[EventRecord] = ()
+) -> CasAnswered | CasRefused | CasUnanswered:
+    """Carry out one compare-and-swap."""
+    new = Ownership(cas.holder, cas.epoch, cas.image, cas.giver_image, cas.giver)
+    try:
+        async with asyncio.timeout(ANSWER_DEADLINE):
+            answer = await context.database.change_ownership(group, to_database(cas.expected), new, run, events)
+    except (StoreUnavailable, TimeoutError):
+        return CasUnanswered(cas.attempt)
+    if isinstance(answer, ConflictingOwnership):
+        if answer.current is None:
+            raise RefusalError(Status.ERROR_GROUP_NOT_FOUND, "the virtual machine was deleted")
+        return CasRefused(cas.attempt, to_brain(answer.current))
+    return CasAnswered(cas.attempt, to_brain(answer))
+
+
+class OwnedGroup:
+    """A group that this node owns: its two private records as this node knows them."""
+
+    def __init__(self, context: EngineContext, group: GroupId, ownership: Versioned[Ownership], run: RunState) -> None:
+        """Know a group by its records."""
+        self.context = context
+        self.group = group
+        self.ownership = ownership
+        self.run = run
+        self._writing = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """The group's name, for people."""
+        info = self.context.view.snapshot.groups.get(self.group)
+        return info.name if info is not None else self.group
+
+    async def write(self, change: Callable[[RunState], RunState], events: Sequence[EventRecord] = ()) -> None:
+        """Change the run state, durably.
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the group; nothing was written.
+            StoreUnavailable: the database does not answer; the change is kept in mind and goes out with the next one.
+        """
+        async with self._writing:
+            new = change(self.run)
+            if new == self.run and not events:
+                return
+            self.run = new
+            if not await self.context.database.write_run_state(self.group, self.ownership, new, events):
+                raise RefusalError(
+                    Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"this node no longer owns {self.name}: nothing was written"
+                )
+
+    async def write_resource_states(
+        self, states: Mapping[ResourceId, ResourceState], persistent_state: bool | None
+    ) -> None:
+        """Write the states of all resources of the group, and whether it is wanted online."""
+        resources = self.context.view.snapshot.resources
+        sentence = "; ".join(
+            f"{resources[id_].name if id_ in resources else id_} {state.name.lower()}" for id_, state in states.items()
+        )
+        after = {str(id_): int(state) for id_, state in states.items()}
+        event = self.context.event(EventKind.RESOURCE_STATE, self.group, sentence, after=after)
+
+        def change(run: RunState) -> RunState:
+            wanted = run.persistent_state if persistent_state is None else persistent_state
+            return replace(run, resource_states={id_: int(s) for id_, s in states.items()}, persistent_state=wanted)
+
+        await self.write(change, (event,))
+
+    async def change_owner(
+        self, cas: Cas, run: RunState, events: Sequence[EventRecord] = ()
+    ) -> CasAnswered | CasRefused | CasUnanswered:
+        """Write ownership and the run state that goes with it."""
+        async with self._writing:
+            answer = await write_ownership(self.context, self.group, cas, run, events)
+            if isinstance(answer, CasAnswered):
+                self.ownership = to_database(answer.record)
+                self.run = run
+            return answer
+
+
+class HostedVm(OwnedGroup):
+    """A VM that this node owns, or whose giving is under way."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        group: GroupId,
+        vm_id: VmId,
+        ownership: Versioned[Ownership],
+        run: RunState,
+        instance: Instance | None = None,
+    ) -> None:
+        """Know a VM by its two records; ``instance`` is its QEMU, if one lives."""
+        super().__init__(context, group, ownership, run)
+        self.vm_id = vm_id
+        self.instance = instance
+        self.progress = MigrationProgress(state=MigrationState(self.vm.migration_state))
+        self.lock = asyncio.Lock()
+        """Held while the VM starts, stops, or a migration is being accepted."""
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def vm(self) -> VmRunState:
+        """What is durable of the VM's state."""
+        return self.run.vm if self.run.vm is not None else VmRunState(vm_state=VmState.OFF)
+
+    @property
+    def state(self) -> VmState:
+        """VmState."""
+        return VmState(self.vm.vm_state)
+
+    @property
+    def migration_state(self) -> MigrationState:
+        """MigrationState."""
+        return MigrationState(self.vm.migration_state)
+
+    # --- durable writes --------------------------------------------------------------------------------------------
+
+    async def set_state(self, state: VmState, sentence: str, **changes: str | None) -> None:
+        """Write VmState, with an event. ``changes``: further fields of the VM's run state."""
+        before = self.state
+        saved_image = changes.get("saved_image", self.vm.saved_image)
+        vm = replace(
+            self.vm,
+            vm_state=int(state),
+            sentence=sentence,
+            saved_image=None if saved_image is None else ImageId(saved_image),
+            saved_path=changes.get("saved_path", self.vm.saved_path),
+        )
+        event = self.context.event(
+            EventKind.VM_STATE, self.group, sentence, before=before.name.lower(), after=state.name.lower()
+        )
+        await self.write(lambda run: replace(run, vm=vm), (event,))
+
+    async def set_migration(
+        self, state: MigrationState, reason: int, sentence: str, events: Sequence[EventRecord] = (), *, queued: bool
+    ) -> None:
+        """Write MigrationState and its failure reason."""
+        vm = replace(self.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
+        status_information = (self.run.status_information & ~WAITING_IN_QUEUE) | (WAITING_IN_QUEUE if queued else 0)
+        await self.write(lambda run: replace(run, vm=vm, status_information=status_information), events)
+
+    async def keep(self, image: ImageId, sentence: str) -> None:
+        """Begin a start with a write of ownership of our own (R1): the record names us and this image afterwards.
+
+        Raises:
+            RefusalError: 5016, another node owns the VM.
+            FaultError: the database did not answer; nothing may be started.
+        """
+        for attempt in range(1, 6):
+            record = to_brain(self.ownership)
+            cas = Cas(CasKind.KEEP, attempt, record, self.context.node, image)
+            answer = await self.change_owner(cas, self.run)
+            if isinstance(answer, CasAnswered):
+                return
+            if isinstance(answer, CasRefused):
+                if answer.current.holder != self.context.node:
+                    raise RefusalError(
+                        Status.ERROR_HOST_NODE_NOT_GROUP_OWNER,
+                        f"{self.name} belongs to {self.context.name_of(answer.current.holder)}: {sentence} was refused",
+                    )
+                self.ownership = to_database(answer.current)
+        raise FaultError(
+            Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED,
+            f"{sentence} of {self.name} needs a write of ownership, and the database does not answer",
+        )
+
+    # --- news ------------------------------------------------------------------------------------------------------
+
+    def show(self, progress: MigrationProgress) -> None:
+        """Keep what a migration's progress is, and tell who listens."""
+        self.progress = progress
+        for listener in tuple(self._listeners):
+            listener()
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back on news of a migration; returns the unsubscription."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+
+WAITING_IN_QUEUE = 0x4
+"""StatusInformation of a group: waiting in the queue for a move."""

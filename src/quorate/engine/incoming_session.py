@@ -1,0 +1,328 @@
+"""Carries out what the destination's brain decides: a QEMU that waits, the claim, `cont`, the mark."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError, FaultError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.identity import GroupId, VmId
+from quorate.clusapi.states import MigrationState, VmState
+from quorate.clusapi.status import E_FAIL
+from quorate.database.records import RunState, Versioned, VmRunState
+from quorate.engine.context import EngineContext
+from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
+from quorate.engine.journal import IncomingNote
+from quorate.hypervisor import contract as hv
+from quorate.migration import incoming_events as i
+from quorate.migration.incoming import Incoming, Outcome, Phase
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, SendCas
+from quorate.migration.recovery import IncomingJournal
+from quorate.peers.messages import OfSession
+
+_log = structlog.get_logger("migration")
+
+
+class IncomingSession:
+    """One migration to this node."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        group: GroupId,
+        vm_id: VmId,
+        name: str,
+        brain: Incoming,
+        on_ended: Callable[["IncomingSession"], Awaitable[None]],
+        *,
+        request: hv.LaunchRequest | None = None,
+        parameters: hv.MigrationParameters | None = None,
+        instance: hv.Instance | None = None,
+    ) -> None:
+        """Receive a VM: a new session brings the ``request`` to launch, a recovered one the ``instance`` it adopted."""
+        self.group = group
+        self.vm_id = vm_id
+        self.name = name
+        self.brain = brain
+        self.instance = instance
+        self.run: Versioned[RunState] | None = None
+        self.moments: dict[str, float] = {}
+        self.ended = asyncio.Event()
+        self._context = context
+        self._on_ended = on_ended
+        self._request = request
+        self._parameters = parameters or hv.MigrationParameters()
+        self._incarnation = context.lease.incarnation
+        self._events: deque[i.Event] = deque()
+        self._stepping = False
+        self._launching = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        if instance is not None:
+            self._unsubscribe = instance.subscribe(self._on_instance_event)
+
+    # --- events in, steps taken ------------------------------------------------------------------------------------
+
+    def post(self, event: i.Event) -> None:
+        """Hand an event to the brain; a lease that has lapsed since is told first (R2)."""
+        incarnation = self._context.lease.incarnation
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            self._events.append(i.LeaseLapsed("the lease of the destination node ran out during the migration"))
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                self._take(self._events.popleft())
+        finally:
+            self._stepping = False
+
+    def carry_on(self, effects: tuple[object, ...]) -> None:
+        """Begin with the effects of a new session, or of a recovery."""
+        for effect in effects:
+            self._do(effect)
+
+    def _take(self, event: i.Event) -> None:
+        before = self.brain
+        step = before.step(event, self._context.now())
+        self.brain = step.state
+        if step.state.phase is not before.phase:
+            self.moments[step.state.phase.value] = self._context.now()
+            _log.info(
+                "incoming",
+                vm=self.name,
+                session=before.session,
+                phase=f"{before.phase.value} -> {step.state.phase.value}",
+                event=type(event).__name__,
+                reason=step.state.reason,
+            )
+        for effect in step.effects:
+            self._do(effect)
+
+    def _on_instance_event(self, event: hv.InstanceEvent) -> None:
+        match event:
+            case hv.MigrationChanged(hv.MigrationStatus.COMPLETED, _):
+                self.post(i.LoadCompleted())
+            case hv.MigrationChanged(hv.MigrationStatus.FAILED, sentence):
+                self.post(i.LoadFailed(sentence or "QEMU says that the guest did not load"))
+            case hv.Exited(_, sentence):
+                self.post(i.ImageExited(sentence))
+            case _:
+                pass
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    def _do(self, effect: object) -> None:
+        match effect:
+            case i.Launch():
+                self._note(cont=False)
+                self._spawn(self._launch())
+            case i.TellPrepared(uri):
+                self._spawn(self._say("prepared", uri=uri))
+            case i.TellFailed(sentence):
+                self._spawn(self._say("failed", sentence=sentence))
+            case i.AskSession():
+                self._spawn(self._ask_session())
+            case i.ReadRecord():
+                self._spawn(self._read_record())
+            case i.NoteCont():
+                if self._note(cont=True):
+                    self.post(i.ContNoted())
+            case i.Cont():
+                self._spawn(self._cont())
+            case i.Announce():
+                self._spawn(self._announce())
+            case SendCas(cas):
+                self._spawn(self._send_cas(cas))
+            case i.EndImage():
+                self._spawn(self._end_image())
+            case i.WakeAfter(seconds):
+                self._wake_after(seconds)
+            case i.Tell(sentence):
+                _log.warning("incoming", vm=self.name, sentence=sentence)
+            case i.Finish():
+                self._spawn_outliving(self._finish())
+            case _:
+                raise AssertionError(f"the destination's brain asks for {effect!r}, which has no hand")
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _spawn_outliving(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        _OUTLIVING.add(task)
+        task.add_done_callback(_OUTLIVING.discard)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an effect of a migration failed", vm=self.name, error=repr(error))
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, lambda: self.post(i.Tick()))
+
+    def _note(self, *, cont: bool) -> bool:
+        brain = self.brain
+        journal = IncomingJournal(
+            session=brain.session,
+            me=brain.me,
+            source=brain.source,
+            image=brain.image,
+            source_image=brain.source_image,
+            told=brain.record,
+            cont_may_be_out=cont,
+        )
+        try:
+            self._context.journals.write_incoming(IncomingNote(self.group, self.vm_id, journal))
+        except FaultError as error:
+            self.post(i.NoteFailed(error.sentence))
+            return False
+        return True
+
+    async def _launch(self) -> None:
+        assert self._request is not None, "a recovered session launches nothing"
+        self._launching = True
+        try:
+            self.instance = await self._context.hypervisor.launch(self._request)
+            self._unsubscribe = self.instance.subscribe(self._on_instance_event)
+            uri = await self.instance.listen(self._parameters)
+        except ClusterError as error:
+            self._launching = False
+            self.post(i.LaunchFailed(error.sentence))
+            return
+        self._launching = False
+        if self.brain.phase is Phase.ENDING:
+            # Given up while it was being launched: this is the QEMU that the ending could not find.
+            await self._end_image()
+            return
+        self.post(i.Launched(uri))
+
+    async def _say(self, kind: str, *, sentence: str = "", uri: str = "") -> None:
+        message = OfSession(self.brain.session, sentence=sentence, uri=uri)
+        for _ in range(3):
+            try:
+                await self._context.peers.call(self.brain.source, kind, message.to_json(), timeout=1.0)
+                return
+            except ClusterError as error:
+                _log.debug("the source was not told", kind=kind, sentence=error.sentence)
+
+    async def _ask_session(self) -> None:
+        message = OfSession(self.brain.session)
+        try:
+            answer = await self._context.peers.call(self.brain.source, "session", message.to_json(), timeout=1.0)
+        except ClusterError:
+            self.post(i.SourceSilent())
+            return
+        self.post(i.SessionAlive() if answer.get("known") is True else i.SessionDead())
+
+    async def _read_record(self) -> None:
+        try:
+            ownership = await self._context.database.get_ownership(self.group)
+        except ClusterError as error:
+            _log.warning("the ownership record was not read", vm=self.name, sentence=error.sentence)
+            return
+        self.post(i.RecordSeen(to_brain(ownership)))
+
+    async def _cont(self) -> None:
+        try:
+            assert self.instance is not None, "there is nothing to run"
+            await self.instance.cont()
+        except ClusterError as error:
+            self.post(i.ContFailed(error.sentence))
+            return
+        self.moments["running"] = self._context.now()
+        self.post(i.ContDone())
+
+    async def _announce(self) -> None:
+        try:
+            assert self.instance is not None, "there is nothing to announce"
+            await self.instance.announce()
+        except ClusterError as error:
+            _log.warning("the network was not told where the guest is", vm=self.name, sentence=error.sentence)
+
+    async def _send_cas(self, cas: Cas) -> None:
+        try:
+            run = await self._context.database.get_run_state(self.group)
+        except ClusterError as error:
+            _log.warning("the run state was not read", vm=self.name, sentence=error.sentence)
+            self.post(CasUnanswered(cas.attempt))
+            return
+        new = self._run_after(run.value, cas.kind)
+        events = self._events_of_move(cas.epoch) if cas.kind is CasKind.MARK else ()
+        answer = await write_ownership(self._context, self.group, cas, new, events)
+        if isinstance(answer, CasAnswered):
+            self.run = Versioned(new, answer.record.revision)
+        self.moments[f"{cas.kind.value} answered"] = self._context.now()
+        self.post(answer)
+
+    def _events_of_move(self, epoch: int) -> tuple[EventRecord, ...]:
+        source, here = self._context.name_of(self.brain.source), self._context.node_name
+        sentence = f"moved from {source} to {here}, epoch {epoch}"
+        return tuple(
+            self._context.event(kind, self.group, sentence, before=source, after=here, cause=self.brain.session)
+            for kind in (EventKind.GROUP_OWNER, EventKind.MIGRATION_COMPLETED)
+        )
+
+    def _run_after(self, run: RunState, kind: CasKind) -> RunState:
+        vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.RUNNING)
+        match kind:
+            case CasKind.MARK:
+                done = replace(
+                    vm,
+                    vm_state=int(VmState.RUNNING),
+                    migration_state=int(MigrationState.NO_MIGRATION),
+                    migration_failure_reason=0,
+                    sentence="",
+                )
+                return replace(
+                    run,
+                    vm=done,
+                    default_owner=self._context.node,
+                    status_information=run.status_information & ~WAITING_IN_QUEUE,
+                )
+            case CasKind.GIVE_BACK:
+                failed = replace(
+                    vm,
+                    migration_state=int(MigrationState.FAILURE),
+                    migration_failure_reason=E_FAIL,
+                    sentence=self.brain.reason,
+                )
+                return replace(run, vm=failed)
+            case _:
+                return run
+
+    async def _end_image(self) -> None:
+        if self.instance is not None:
+            self.instance.kill()
+            await self.instance.wait_gone()
+        elif self._launching:
+            return  # `_launch` finds the session ending and comes here again
+        self.post(i.ImageEnded())
+
+    async def _finish(self) -> None:
+        self._unsubscribe()
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            await self._on_ended(self)
+            self._context.journals.forget_incoming(self.vm_id)
+        finally:
+            self.ended.set()
+
+    @property
+    def runs_here(self) -> bool:
+        """Tell whether the VM runs on this node since this session."""
+        return self.brain.outcome is Outcome.RUNS
+
+
+_OUTLIVING: set[asyncio.Task[None]] = set()

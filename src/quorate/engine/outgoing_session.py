@@ -1,0 +1,440 @@
+"""Carries out what the source's brain decides: commands to QEMU, writes of ownership, words to the destination."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError, FaultError
+from quorate.clusapi.events import EventKind
+from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import MigrationState
+from quorate.clusapi.status import E_FAIL
+from quorate.database.records import RunState
+from quorate.engine.hosted import HostedVm
+from quorate.engine.journal import OutgoingNote
+from quorate.hypervisor import contract as hv
+from quorate.migration import outgoing_events as e
+from quorate.migration.convergence import Sample
+from quorate.migration.outgoing import Outcome, Outgoing, Phase
+from quorate.migration.ownership import Cas, CasKind, SendCas
+from quorate.migration.recovery import Noted, OutgoingJournal
+from quorate.peers.client import PeerUnreachable
+from quorate.peers.messages import OfSession, Prepare
+
+_log = structlog.get_logger("migration")
+
+PHASE_WORDS = {
+    Phase.QUEUED: "waiting",
+    Phase.PREPARING: "preparing",
+    Phase.TRANSFER: "copying",
+    Phase.CANCELLING: "cancelling",
+    Phase.STOPPING: "stopping",
+    Phase.GIVING: "handing over",
+    Phase.GIVEN: "handing over",
+    Phase.SETTLING: "settling",
+    Phase.NOTING_YOURS: "handing over",
+    Phase.TELLING: "handing over",
+    Phase.NOTING_TAKE_BACK: "taking back",
+    Phase.TAKING_BACK: "taking back",
+    Phase.RESUMING: "resuming",
+    Phase.ENDING_IMAGE: "finishing",
+    Phase.ENDED: "ended",
+}
+
+
+class OutgoingSession:
+    """One migration away from this node."""
+
+    def __init__(
+        self,
+        vm: HostedVm,
+        brain: Outgoing,
+        prepare: Prepare | None,
+        parameters: hv.MigrationParameters,
+        on_ended: Callable[["OutgoingSession"], Awaitable[None]],
+    ) -> None:
+        """Carry a migration out; ``on_ended`` is awaited once, when the brain has nothing more to do.
+
+        ``prepare`` is what the destination is asked; a recovered session is past that and has none.
+        """
+        self.vm = vm
+        self.brain = brain
+        self.moments: dict[str, float] = {}
+        """Monotonic seconds at which each phase began; for those who measure."""
+        self.ended = asyncio.Event()
+        self._context = vm.context
+        self._prepare = prepare
+        self._parameters = parameters
+        self._on_ended = on_ended
+        self._incarnation = self._context.lease.incarnation
+        self._events: deque[e.Event] = deque()
+        self._stepping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = self._context.now()
+        self._copying_since = self._started
+        self._unsubscribe: Callable[[], None] = lambda: None
+        if vm.instance is not None:
+            self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
+
+    # --- events in, steps taken ------------------------------------------------------------------------------------
+
+    def post(self, event: e.Event) -> None:
+        """Hand an event to the brain; a lease that has lapsed since is told first (R2)."""
+        incarnation = self._context.lease.incarnation
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            self._events.append(e.LeaseLapsed("the lease of the source node ran out during the migration"))
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                self._take(self._events.popleft())
+        finally:
+            self._stepping = False
+
+    def carry_on(self, effects: tuple[object, ...]) -> None:
+        """Begin with the effects of a recovery."""
+        self._show()
+        for effect in effects:
+            self._do(effect)
+
+    def _take(self, event: e.Event) -> None:
+        before = self.brain
+        step = before.step(event, self._context.now())
+        self.brain = step.state
+        if step.state.phase is not before.phase:
+            self.moments[step.state.phase.value] = self._context.now()
+            _log.info(
+                "migration",
+                vm=self.vm.name,
+                session=before.session,
+                phase=f"{before.phase.value} -> {step.state.phase.value}",
+                event=type(event).__name__,
+                reason=step.state.reason,
+            )
+        if step.state.migration_state is not before.migration_state:
+            self._publish(before.migration_state)
+        if isinstance(event, e.Sampled):
+            self._show_sample(event.sample)
+        elif step.state.phase is not before.phase:
+            self._show()
+        for effect in step.effects:
+            self._do(effect)
+
+    def _on_instance_event(self, event: hv.InstanceEvent) -> None:
+        match event:
+            case hv.MigrationChanged(status, sentence):
+                self._on_transfer(status, sentence)
+            case hv.Exited(_, sentence):
+                self.post(e.SourceExited(sentence))
+            case hv.Mute():
+                self.post(e.SourceMute("the source's QEMU does not answer"))
+            case hv.Speaking():
+                self.post(e.SourceSpeaking())
+            case hv.GuestShutdown():
+                self.post(e.GuestNotRunning("the guest was shut down"))
+            case hv.GuestPanicked():
+                self.post(e.GuestNotRunning("the guest has crashed"))
+            case _:
+                pass
+
+    def _on_transfer(self, status: hv.MigrationStatus, sentence: str) -> None:
+        match status:
+            case hv.MigrationStatus.COMPLETED:
+                self.post(e.TransferCompleted())
+            case hv.MigrationStatus.FAILED:
+                self.post(e.TransferFailed(sentence or "QEMU says that the transfer failed"))
+            case hv.MigrationStatus.CANCELLED:
+                self.post(e.TransferCancelled("the transfer was cancelled"))
+            case _:
+                pass
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    def _do(self, effect: object) -> None:
+        match effect:
+            case e.NoteBegun():
+                self._note(Noted.BEGUN, None)
+            case e.NoteYours():
+                self._note(Noted.YOURS, e.YoursNoted())
+            case e.NoteTakeBack():
+                self._note(Noted.TAKE_BACK, e.TakeBackNoted())
+            case e.AskPrepare():
+                self._spawn(self._ask_prepare())
+            case e.StartTransfer(uri):
+                self._spawn(self._start_transfer(uri))
+            case e.SampleAfter(seconds):
+                self._spawn(self._sample(seconds))
+            case e.CancelTransfer():
+                self._spawn(self._cancel_transfer())
+            case e.StopGuest():
+                self._spawn(self._stop_guest())
+            case e.ResumeGuest():
+                self._spawn(self._resume_guest())
+            case SendCas(cas):
+                self._spawn(self._send_cas(cas))
+            case e.SendYours(epoch, revision):
+                self._spawn(self._say("yours", epoch=epoch, revision=revision))
+            case e.Abandon():
+                self._context_task(self._abandon())
+            case e.EndImage():
+                self._spawn(self._end_image())
+            case e.WakeAfter(seconds):
+                self._wake_after(seconds)
+            case e.Tell(sentence):
+                _log.warning("migration", vm=self.vm.name, sentence=sentence)
+                self._show(sentence)
+            case e.Finish():
+                self._context_task(self._finish())
+            case _:
+                raise AssertionError(f"the source's brain asks for {effect!r}, which has no hand")
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run one effect; it is dropped when the session ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _context_task(self, work: Coroutine[object, object, None]) -> None:
+        """Run what outlives the session."""
+        task = asyncio.get_running_loop().create_task(work)
+        _OUTLIVING.add(task)
+        task.add_done_callback(_OUTLIVING.discard)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an effect of a migration failed", vm=self.vm.name, error=repr(error))
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, lambda: self.post(e.Tick()))
+
+    def _note(self, noted: Noted, answer: e.Event | None) -> None:
+        brain = self.brain
+        journal = OutgoingJournal(
+            brain.session, brain.me, brain.destination, brain.image, brain.destination_image, noted
+        )
+        try:
+            self._context.journals.write_outgoing(OutgoingNote(self.vm.group, self.vm.vm_id, journal))
+        except FaultError as error:
+            self.post(e.NoteFailed(error.sentence))
+            return
+        if answer is not None:
+            self.post(answer)
+
+    async def _ask_prepare(self) -> None:
+        assert self._prepare is not None, "a recovered session is past preparing"
+        try:
+            await self._context.peers.call(self.brain.destination, "prepare", self._prepare.to_json(), timeout=2.0)
+        except ClusterError as error:
+            self.post(e.PrepareRefused(error.sentence))
+            return
+        while self.brain.phase is Phase.PREPARING:
+            await asyncio.sleep(0.5)
+            if await self._is_known_to_destination():
+                self.post(e.DestinationAlive())
+
+    async def _is_known_to_destination(self) -> bool:
+        try:
+            answer = await self._ask("session")
+        except ClusterError:
+            return False
+        return answer.get("known") is True
+
+    async def _start_transfer(self, uri: str) -> None:
+        self._copying_since = self._context.now()
+        try:
+            await self._instance().migrate(uri, self._parameters)
+        except ClusterError as error:
+            self.post(e.TransferFailed(error.sentence))
+
+    async def _sample(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        try:
+            seen = await self._instance().migration()
+        except ClusterError as error:
+            _log.debug("no figures of the transfer", vm=self.vm.name, sentence=error.sentence)
+            if self.brain.phase is Phase.TRANSFER:
+                self.post(e.SourceMute(error.sentence))
+            return
+        rate = seen.bytes_per_second
+        if rate <= 0:
+            # QEMU reckons its rate every 100 ms; a small guest is across before that.
+            rate = seen.transferred / max(0.001, self._context.now() - self._copying_since)
+        self.post(
+            e.Sampled(
+                Sample(
+                    total=seen.total,
+                    transferred=seen.transferred,
+                    remaining=seen.remaining,
+                    bytes_per_second=rate,
+                    dirty_bytes_per_second=seen.dirty_bytes_per_second,
+                    passes=seen.passes,
+                )
+            )
+        )
+
+    async def _cancel_transfer(self) -> None:
+        try:
+            await self._instance().migrate_cancel()
+            seen = await self._instance().migration()
+        except ClusterError as error:
+            _log.warning("the transfer could not be cancelled", vm=self.vm.name, sentence=error.sentence)
+            return
+        if seen.status is hv.MigrationStatus.NONE:
+            self.post(e.TransferCancelled("no transfer was under way"))
+        else:
+            self._on_transfer(seen.status, seen.sentence)
+
+    async def _stop_guest(self) -> None:
+        self.moments["stop sent"] = self._context.now()
+        try:
+            await self._instance().stop()
+        except ClusterError as error:
+            self.post(e.StopFailed(error.sentence))
+            return
+        self.post(e.Stopped())
+
+    async def _resume_guest(self) -> None:
+        try:
+            await self._instance().cont()
+        except ClusterError as error:
+            self.post(e.ResumeFailed(error.sentence))
+            return
+        self.post(e.Resumed())
+
+    async def _send_cas(self, cas: Cas) -> None:
+        answer = await self.vm.change_owner(cas, self._run_with(cas.kind))
+        self.moments[f"{cas.kind.value} answered"] = self._context.now()
+        self.post(answer)
+
+    def _run_with(self, kind: CasKind) -> RunState:
+        """The run state that goes with a write of ownership: a hand-over, or a migration that has failed."""
+        given = kind is CasKind.GIVE
+        vm = replace(
+            self.vm.vm,
+            migration_state=int(MigrationState.MOVE if given else MigrationState.FAILURE),
+            migration_failure_reason=0 if given else E_FAIL,
+            sentence="" if given else self.brain.reason,
+        )
+        return replace(self.vm.run, vm=vm)
+
+    async def _say(self, kind: str, *, sentence: str = "", epoch: int = 0, revision: int = 0) -> None:
+        message = OfSession(self.brain.session, sentence=sentence, epoch=epoch, revision=revision)
+        try:
+            await self._context.peers.call(self.brain.destination, kind, message.to_json(), timeout=1.0)
+        except ClusterError as error:
+            _log.debug("the destination was not told", kind=kind, sentence=error.sentence)
+
+    async def _ask(self, kind: str) -> JsonObject:
+        message = OfSession(self.brain.session)
+        return await self._context.peers.call(self.brain.destination, kind, message.to_json(), timeout=1.0)
+
+    async def _abandon(self) -> None:
+        message = OfSession(self.brain.session, sentence=self.brain.reason or "the migration is over")
+        for _ in range(20):
+            try:
+                await self._context.peers.call(self.brain.destination, "abandon", message.to_json(), timeout=1.0)
+                return
+            except PeerUnreachable:
+                await asyncio.sleep(0.5)
+            except ClusterError as error:
+                _log.debug("the destination knows nothing to abandon", sentence=error.sentence)
+                return
+
+    async def _end_image(self) -> None:
+        instance = self.vm.instance
+        if instance is not None:
+            instance.kill()
+            await instance.wait_gone()
+        self.post(e.ImageEnded())
+
+    async def _finish(self) -> None:
+        self._unsubscribe()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        try:
+            await self._on_ended(self)
+            self._context.journals.forget_outgoing(self.vm.vm_id)
+        finally:
+            self.ended.set()
+
+    def _instance(self) -> hv.Instance:
+        instance = self.vm.instance
+        if instance is None:
+            raise hv.HypervisorGone(self.vm.vm_id, "the source's QEMU is gone")
+        return instance
+
+    # --- what people see -------------------------------------------------------------------------------------------
+
+    def _publish(self, before: MigrationState) -> None:
+        """Write a new MigrationState where no write of ownership carries it."""
+        brain = self.brain
+        if brain.phase is Phase.PREPARING or brain.migration_state is MigrationState.DATA_TRANSFER:
+            sentence = f"moving to {self._context.name_of(brain.destination)}"
+            self._context_task(self._write_state(brain.migration_state, sentence))
+
+    async def _write_state(self, state: MigrationState, sentence: str) -> None:
+        event = self._context.event(
+            EventKind.MIGRATION_STATE, self.vm.group, sentence, after=int(state), cause=self.brain.session
+        )
+        try:
+            await self.vm.set_migration(state, 0, sentence, (event,), queued=False)
+        except ClusterError as error:
+            _log.warning("the migration's state was not written", vm=self.vm.name, sentence=error.sentence)
+
+    def _show(self, sentence: str = "") -> None:
+        brain = self.brain
+        now = self._context.now()
+        self.vm.show(
+            replace(
+                self.vm.progress,
+                state=brain.migration_state,
+                percent=100 if brain.outcome is Outcome.DONE else self.vm.progress.percent,
+                failure_reason=E_FAIL if brain.migration_state is MigrationState.FAILURE else 0,
+                queued=brain.phase is Phase.QUEUED,
+                session=brain.session,
+                source=self._context.name_of(brain.me),
+                destination=self._context.name_of(brain.destination),
+                phase=PHASE_WORDS[brain.phase],
+                elapsed=now - self._started,
+                sentence=sentence or brain.reason,
+            )
+        )
+
+    def _show_sample(self, sample: Sample) -> None:
+        done = 1.0 - sample.remaining / sample.total if sample.total and sample.passes <= 1 else 0.95
+        percent = max(self.vm.progress.percent, min(99, int(100 * done)))
+        rate = sample.bytes_per_second - sample.dirty_bytes_per_second
+        self.vm.progress = replace(
+            self.vm.progress,
+            percent=percent,
+            passes=sample.passes,
+            total=sample.total,
+            remaining=sample.remaining,
+            rate=sample.bytes_per_second,
+            dirty_rate=sample.dirty_bytes_per_second,
+            time_left=sample.remaining / rate if rate > 0 else None,
+        )
+        self._show()
+
+
+_OUTLIVING: set[asyncio.Task[None]] = set()
+
+
+def fresh_progress(source: str, destination: str, session: str) -> MigrationProgress:
+    """Give the progress of a migration that was just accepted."""
+    return MigrationProgress(
+        state=MigrationState.SETUP, session=session, source=source, destination=destination, phase="waiting"
+    )
