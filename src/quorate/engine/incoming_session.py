@@ -99,7 +99,7 @@ class IncomingSession:
                 vm=self.name,
                 session=before.session,
                 phase=f"{before.phase.value} -> {step.state.phase.value}",
-                event=type(event).__name__,
+                on=type(event).__name__,
                 reason=step.state.reason,
             )
         for effect in step.effects:

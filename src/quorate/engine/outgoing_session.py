@@ -116,7 +116,7 @@ class OutgoingSession:
                 vm=self.vm.name,
                 session=before.session,
                 phase=f"{before.phase.value} -> {step.state.phase.value}",
-                event=type(event).__name__,
+                on=type(event).__name__,
                 reason=step.state.reason,
             )
         if step.state.migration_state is not before.migration_state:

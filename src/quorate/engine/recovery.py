@@ -9,6 +9,7 @@ import structlog
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId, VmId
+from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.snapshot import ClusterSnapshot
@@ -125,9 +126,9 @@ class _Recovery:
         """Adopt the QEMU of a VM of ours; nothing else may have touched it since."""
         vm = self._hosted(instance)
         if vm.migration_state.is_under_way:
-            await vm.set_migration(
-                MigrationState.FAILURE, E_FAIL, "the daemon was restarted before the migration began", queued=False
-            )
+            sentence = "the daemon was restarted before the migration began"
+            await vm.set_migration(MigrationState.FAILURE, E_FAIL, sentence, queued=False)
+            vm.show(MigrationProgress(state=MigrationState.FAILURE, failure_reason=E_FAIL, sentence=sentence))
         if instance is None:
             return
         try:

@@ -29,6 +29,8 @@ from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, C
 
 SILENCE_LIMIT = 2.0
 """Seconds without a byte across, or without a word of the destination, after which the transfer counts as broken."""
+PREPARE_LIMIT = 60.0
+"""Seconds that preparing may take while the destination says that it works on it: its `prepared` may have been lost."""
 SETTLE_PAUSE = 0.2
 """Seconds between two writes of ownership while the database does not answer."""
 TELL_PAUSE = 0.1
@@ -77,6 +79,7 @@ class Outcome(Enum):
     """How a session ended."""
 
     DONE = "done"
+    """The record names the destination's image; the image here was ended."""
     CANCELLED = "cancelled"
     FAILED = "failed"
     """The guest runs on the source (or is what it was there)."""
@@ -116,6 +119,8 @@ class Outgoing:
     phase: Phase = Phase.QUEUED
     since: float = 0.0
     """When the phase began, or when something last moved in it."""
+    begun: float = 0.0
+    """When the session left the queue."""
     convergence: Convergence = field(default_factory=Convergence)
     transferred: int = 0
     transfer: Transfer = Transfer.FLOWING
@@ -193,15 +198,18 @@ def _resume(s: Outgoing, now: float) -> _Step:
 
 def _after_stop(s: Outgoing, now: float) -> _Step:
     """The record names the destination: go on, take back, or wait for the last of the memory."""
-    if s.transfer is Transfer.COMPLETED and not s.reason:
-        return _go(s, Phase.NOTING_YOURS, now, e.NoteYours(s.record))
+    if s.transfer is Transfer.COMPLETED and (not s.reason or s.image_state is Image.GONE):
+        return _go(replace(s, reason=""), Phase.NOTING_YOURS, now, e.NoteYours(s.record))
     if s.transfer is Transfer.FLOWING and not s.reason:
         return _go(s, Phase.GIVEN, now, e.WakeAfter(SILENCE_LIMIT))
     return _go(s, Phase.NOTING_TAKE_BACK, now, e.NoteTakeBack(s.record))
 
 
-def _overtaken(s: Outgoing, current: OwnershipRecord, now: float) -> _Step:
+def _moved_past(s: Outgoing, current: OwnershipRecord, now: float) -> _Step:
+    """The record has moved past the gift: to the destination, which marked or claimed it, or to somebody else."""
     reason = f"node {current.holder} owns the virtual machine since epoch {current.epoch}"
+    if current.holder == s.destination and current.image == s.destination_image:
+        reason = ""
     return _go(replace(s, record=current, reason=reason), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
 
 
@@ -224,7 +232,8 @@ def _is_answer_to(s: Outgoing, event: CasAnswered | CasRefused | CasUnanswered) 
 
 
 def _on_place_free(s: Outgoing, event: object, now: float) -> _Step:
-    return _go(s, Phase.PREPARING, now, e.NoteBegun(), e.AskPrepare(), e.WakeAfter(SILENCE_LIMIT))
+    begun = replace(s, begun=now)
+    return _go(begun, Phase.PREPARING, now, e.NoteBegun(), e.AskPrepare(), e.WakeAfter(SILENCE_LIMIT))
 
 
 def _on_prepared(s: Outgoing, event: object, now: float) -> _Step:
@@ -242,6 +251,8 @@ def _on_preparing_alive(s: Outgoing, event: object, now: float) -> _Step:
 
 
 def _on_preparing_tick(s: Outgoing, event: object, now: float) -> _Step:
+    if now - s.begun >= PREPARE_LIMIT:
+        return _fail_unstopped(s, f"the destination was not ready within {PREPARE_LIMIT:.0f} s", now)
     if now - s.since < SILENCE_LIMIT:
         return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
     return _fail_unstopped(s, f"the destination said nothing for {SILENCE_LIMIT:.0f} s while preparing", now)
@@ -319,9 +330,15 @@ def _on_transfer_over(s: Outgoing, event: object, now: float) -> _Step:
     return _end(s, s.outcome, now, e.Abandon())
 
 
+def _on_cancelling_tick(s: Outgoing, event: object, now: float) -> _Step:
+    """Not over before QEMU says so: one that was mute may yet complete by itself and stand still with nobody to see it."""
+    sentence = f"QEMU has not said for {SILENCE_LIMIT:.0f} s that the transfer is over; asked again"
+    return Step(s, (e.Tell(sentence), e.CancelTransfer(), e.Abandon(), e.WakeAfter(SILENCE_LIMIT)))
+
+
 def _on_completed_while_cancelling(s: Outgoing, event: object, now: float) -> _Step:
     """Cancel came too late for QEMU, which has stopped the guest: it runs again after a write of our own (R1)."""
-    return _settle(replace(s, transfer=Transfer.COMPLETED, outcome=None), s.reason, now)
+    return _settle(replace(s, transfer=Transfer.COMPLETED), s.reason, now)
 
 
 # --- stopping ----------------------------------------------------------------------------------------------------
@@ -378,10 +395,12 @@ def _on_write_refused(s: Outgoing, event: object, now: float) -> _Step:
     current = event.current
     known = replace(s, record=current, pending=None)
     if current.is_gift_of(s.me, s.image) and current.image == s.destination_image:
+        if s.phase is Phase.TAKING_BACK:
+            return _write(known, CasKind.TAKE_BACK, Phase.TAKING_BACK, now)
         return _after_stop(known, now)
     if current.holder == s.me and current.image == s.image:
         return _settle(known, known.reason or "the destination gave the virtual machine back", now)
-    return _overtaken(known, current, now)
+    return _moved_past(known, current, now)
 
 
 def _on_give_unanswered(s: Outgoing, event: object, now: float) -> _Step:
@@ -389,7 +408,8 @@ def _on_give_unanswered(s: Outgoing, event: object, now: float) -> _Step:
     if not _is_answer_to(s, event):
         return Step(s)
     reason = "the database did not answer while ownership was being given; paused until it does"
-    return _go(replace(s, reason=reason), Phase.SETTLING, now, e.Tell(reason), e.WakeAfter(SETTLE_PAUSE))
+    unsettled = replace(s, reason=reason, pending=None)
+    return _go(unsettled, Phase.SETTLING, now, e.Tell(reason), e.WakeAfter(SETTLE_PAUSE))
 
 
 def _on_completed(s: Outgoing, event: object, now: float) -> _Step:
@@ -403,6 +423,13 @@ def _on_trouble_after_stop(s: Outgoing, event: object, now: float) -> _Step:
     if s.phase is Phase.GIVEN:
         return _after_stop(broken, now)
     return Step(broken)
+
+
+def _on_destination_failed_after_stop(s: Outgoing, event: object, now: float) -> _Step:
+    """Even a complete copy is taken back when the destination cannot use it, while there is something to go back to."""
+    if s.transfer is Transfer.COMPLETED and s.image_state is Image.ALIVE:
+        return Step(replace(s, reason=s.reason or _sentence_of(event)))
+    return _on_trouble_after_stop(s, event, now)
 
 
 def _on_source_gone_after_stop(s: Outgoing, event: object, now: float) -> _Step:
@@ -441,7 +468,9 @@ def _on_keep_answered(s: Outgoing, event: object, now: float) -> _Step:
 
 def _on_unanswered_again(s: Outgoing, event: object, now: float) -> _Step:
     assert isinstance(event, CasUnanswered)
-    return Step(s, (e.WakeAfter(SETTLE_PAUSE),)) if _is_answer_to(s, event) else Step(s)
+    if not _is_answer_to(s, event):
+        return Step(s)
+    return Step(replace(s, pending=None), (e.WakeAfter(SETTLE_PAUSE),))
 
 
 def _on_settling_tick(s: Outgoing, event: object, now: float) -> _Step:
@@ -488,7 +517,7 @@ def _on_record_seen_while_telling(s: Outgoing, event: object, now: float) -> _St
         return Step(s)
     if current.holder == s.me and current.image == s.image:
         return _settle(replace(s, record=current), "the destination could not load the guest and gave it back", now)
-    return _go(replace(s, record=current), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+    return _moved_past(s, current, now)
 
 
 def _on_source_gone_while_telling(s: Outgoing, event: object, now: float) -> _Step:
@@ -502,7 +531,7 @@ def _on_record_seen_when_given(s: Outgoing, event: object, now: float) -> _Step:
         return Step(s)
     if event.record.holder == s.me and event.record.image == s.image:
         return _settle(replace(s, record=event.record), "the destination gave the virtual machine back", now)
-    return _overtaken(s, event.record, now)
+    return _moved_past(s, event.record, now)
 
 
 # --- resuming, ending --------------------------------------------------------------------------------------------
@@ -537,7 +566,7 @@ def _on_ending_tick(s: Outgoing, event: object, now: float) -> _Step:
 
 
 def _sentence_of(event: object) -> str:
-    return event.sentence if isinstance(event, e.Trouble) else str(event)
+    return (event.sentence if isinstance(event, e.Trouble) else "") or type(event).__name__
 
 
 # --- the table ---------------------------------------------------------------------------------------------------
@@ -674,7 +703,7 @@ TABLE: dict[Phase, _Rules] = {
         e.DestinationAlive: _late("nothing waits for it"),
         e.NoteFailed: _late("the session ends anyway"),
         e.Sampled: _late("the decision is made"),
-        e.Tick: _to(_on_transfer_over, _P.ENDED),
+        e.Tick: _to(_on_cancelling_tick, _P.CANCELLING),
         e.TransferCompleted: _to(_on_completed_while_cancelling, _P.SETTLING),
         e.TransferFailed: _to(_on_transfer_over, _P.ENDED),
         e.TransferCancelled: _to(_on_transfer_over, _P.ENDED),
@@ -683,7 +712,7 @@ TABLE: dict[Phase, _Rules] = {
         e.GuestNotRunning: _late("the session ends anyway"),
         e.DestinationFailed: _late("the session ends anyway"),
         e.LeaseLapsed: _late("the session ends anyway"),
-        e.SourceMute: _late("the deadline of this phase decides"),
+        e.SourceMute: _late("it is asked again until it answers"),
     },
     _P.STOPPING: {
         **_STOPPED,
@@ -712,7 +741,7 @@ TABLE: dict[Phase, _Rules] = {
         e.TransferCompleted: _to(_on_completed, _P.GIVING),
         e.TransferFailed: _to(_on_trouble_after_stop, _P.GIVING),
         e.TransferCancelled: _to(_on_trouble_after_stop, _P.GIVING),
-        e.DestinationFailed: _to(_on_trouble_after_stop, _P.GIVING),
+        e.DestinationFailed: _to(_on_destination_failed_after_stop, _P.GIVING),
         e.SourceExited: _to(_on_source_gone_after_stop, _P.GIVING),
         e.LeaseLapsed: _to(_on_lease_lapsed_in_giving, _P.SETTLING),
         e.RecordSeen: _late("our own write answers for itself"),
@@ -728,7 +757,7 @@ TABLE: dict[Phase, _Rules] = {
         e.TransferCompleted: _to(_on_completed, _P.NOTING_YOURS),
         e.TransferFailed: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
         e.TransferCancelled: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
-        e.DestinationFailed: _to(_on_trouble_after_stop, _P.NOTING_TAKE_BACK),
+        e.DestinationFailed: _to(_on_destination_failed_after_stop, _P.NOTING_TAKE_BACK),
         e.SourceExited: _to(_on_source_gone_after_stop, _P.NOTING_TAKE_BACK),
         e.LeaseLapsed: _to(_on_lease_lapsed_when_given, _P.NOTING_TAKE_BACK),
         e.RecordSeen: _to(_on_record_seen_when_given, _P.GIVEN, _P.ENDING_IMAGE, _P.SETTLING),
@@ -746,7 +775,7 @@ TABLE: dict[Phase, _Rules] = {
         e.TransferCompleted: _to(_on_completed, _P.SETTLING),
         e.TransferFailed: _to(_on_trouble_after_stop, _P.SETTLING),
         e.TransferCancelled: _to(_on_trouble_after_stop, _P.SETTLING),
-        e.DestinationFailed: _to(_on_trouble_after_stop, _P.SETTLING),
+        e.DestinationFailed: _to(_on_destination_failed_after_stop, _P.SETTLING),
         e.SourceExited: _to(_on_source_gone_after_stop, _P.SETTLING),
         e.LeaseLapsed: _to(_on_lease_lapsed_while_writing, _P.SETTLING),
         e.RecordSeen: _late("our own write answers for itself"),

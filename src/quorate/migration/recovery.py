@@ -58,15 +58,18 @@ def recover_outgoing(journal: OutgoingJournal, record: OwnershipRecord, found: F
         destination_image=journal.destination_image,
         record=record,
         since=now,
-        transfer=Transfer.BROKEN if found is not Found.PAUSED else Transfer.COMPLETED,
+        transfer=Transfer.BROKEN,
         image_state=Image.GONE if found is Found.GONE else Image.ALIVE,
         reason=RESTARTED,
     )
     if record.holder == journal.me and record.image == journal.image:
         return _recover_own(state, found)
     if record.is_gift_of(journal.me, journal.image):
-        return _recover_gift(state, journal.noted, found)
-    done = replace(state, phase=Phase.ENDING_IMAGE, reason="" if journal.noted is Noted.YOURS else RESTARTED)
+        step = _recover_gift(state, journal.noted)
+        # Whatever let it run, it must not: it may run again when the record names it again.
+        return Step(step.state, (e.StopGuest(), *step.effects)) if found is Found.RUNNING else step
+    moved = record.holder == journal.destination and record.image == journal.destination_image
+    done = replace(state, phase=Phase.ENDING_IMAGE, reason="" if moved else RESTARTED)
     return Step(done, (e.EndImage(), e.WakeAfter(1.0)))
 
 
@@ -76,22 +79,17 @@ def _recover_own(state: Outgoing, found: Found) -> Step[Outgoing]:
         case Found.RUNNING:
             cancelling = replace(state, phase=Phase.CANCELLING, outcome=Outcome.FAILED)
             return Step(cancelling, (e.CancelTransfer(), e.Abandon(), e.WakeAfter(1.0)))
-        case Found.PAUSED:
+        case Found.PAUSED | Found.GONE:
+            # Also with nothing left to resume: a gift of the daemon before us may still be on its way to the record.
             return _write(state, CasKind.KEEP, Phase.SETTLING)
-        case Found.GONE:
-            ended = replace(state, phase=Phase.ENDED, outcome=Outcome.IMAGE_LOST)
-            return Step(ended, (e.Abandon(), e.Finish(Outcome.IMAGE_LOST.value, state.reason)))
 
 
-def _recover_gift(state: Outgoing, noted: Noted, found: Found) -> Step[Outgoing]:
+def _recover_gift(state: Outgoing, noted: Noted) -> Step[Outgoing]:
     """The record names the destination and nobody has marked it yet."""
     if noted is Noted.YOURS:
         telling = replace(state, phase=Phase.TELLING, reason="")
         return Step(telling, (e.SendYours(state.record.epoch, state.record.revision), e.WakeAfter(0.1)))
-    if found is Found.GONE:
-        # Nothing here could be resumed: the destination, whose image may be complete, claims what the record gives it.
-        ended = replace(state, phase=Phase.ENDED, outcome=Outcome.OVERTAKEN)
-        return Step(ended, (e.Finish(Outcome.OVERTAKEN.value, state.reason),))
+    # Also with nothing left to resume: else a destination that has not loaded would leave the VM to nobody.
     if noted is Noted.TAKE_BACK:
         return _write(state, CasKind.TAKE_BACK, Phase.TAKING_BACK)
     return Step(replace(state, phase=Phase.NOTING_TAKE_BACK), (e.NoteTakeBack(state.record), e.WakeAfter(1.0)))

@@ -60,6 +60,8 @@ class PeerServer:
                 self._spawn(self._answer(message, writer))
         except BrokenConnection as error:
             _log.debug("a peer's connection broke", sentence=error.sentence)
+        except asyncio.CancelledError:
+            return  # closing; asyncio's own protocol would take the cancellation for a failure
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -1,0 +1,95 @@
+"""The tree of commands. Each is named by module and function, and loaded only when it is called (or asked for help)."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from quorate.cli.output import EXIT_SUCCESS, EXIT_USAGE
+from quorate.cli.session import HELP_OF_GLOBAL_OPTIONS
+
+_C = "quorate.cli.commands"
+_Commands = Mapping[str, tuple[str, str]]  # what people type -> (module:function, what help lists say)
+
+_TOP: Final[_Commands] = {
+    "demo": ("quorate.cli.demo:demo", "Live-migrate a virtual machine on this machine, and prove that it lived on."),
+    "up": (f"{_C}.pocket:up", "Start a pocket cluster: several nodes on this machine, without root."),
+    "down": (f"{_C}.pocket:down", "Stop the pocket cluster."),
+    "status": (f"{_C}.status:status", "Show nodes, virtual machines and groups."),
+    "explain": (f"{_C}.explain:explain", "Take a control code, a status code or a property list apart."),
+    "events": (f"{_C}.events:events", "Show what happened."),
+}
+_NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
+    "vm": (
+        "Virtual machines.",
+        {
+            "create": (f"{_C}.vm:create_", "Make one."),
+            "delete": (f"{_C}.vm:delete_", "Delete one; its disks stay."),
+            "list": (f"{_C}.vm:list_", "List them with node, state and migration."),
+            "show": (f"{_C}.vm:show_", "Show everything about one."),
+            "start": (f"{_C}.vm:start_", "Start one; a saved one goes on where it was."),
+            "stop": (f"{_C}.vm:stop_", "Stop one, as its OfflineAction says."),
+            "pause": (f"{_C}.vm:pause_", "Stop its CPUs; its memory stays."),
+            "resume": (f"{_C}.vm:resume_", "Let a paused one run again."),
+            "migrate": (f"{_C}.migrate:migrate", "Move one to another node while it runs."),
+            "cancel": (f"{_C}.migrate:cancel", "Cancel its migration."),
+            "console": (f"{_C}.console:console", "Show what it prints on its serial port."),
+        },
+    ),
+    "node": (
+        "Nodes.",
+        {
+            "list": (f"{_C}.node:list_", "List them with state and processes."),
+            "pause": (f"{_C}.node:pause_", "Let one take no new virtual machines."),
+            "resume": (f"{_C}.node:resume_", "End a pause."),
+        },
+    ),
+    "group": (
+        "Groups.",
+        {
+            "list": (f"{_C}.group:list_", "List them with state and owner."),
+            "show": (f"{_C}.group:show_", "Show one and its resources."),
+            "online": (f"{_C}.group:online_", "Bring one online."),
+            "offline": (f"{_C}.group:offline_", "Take one offline."),
+            "move": (f"{_C}.group:move_", "Move one to another node."),
+        },
+    ),
+    "resource": (
+        "Resources.",
+        {
+            "list": (f"{_C}.resource:list_", "List them with type, state, group and owner."),
+            "show": (f"{_C}.resource:show_", "Show one with its private properties."),
+            "control": (f"{_C}.resource:control_", "Send a control code to one."),
+        },
+    ),
+}
+
+
+def build_app() -> App:
+    """The commands of DESIGN §7 that exist so far."""
+    app = App(
+        name="quorate",
+        help="A failover cluster for QEMU/KVM whose contract is ClusAPI.",
+        help_epilogue=HELP_OF_GLOBAL_OPTIONS,
+        help_format="plaintext",
+    )
+    for name, (place, help_) in _TOP.items():
+        if name != "demo" or find_spec("quorate.cli.demo") is not None:
+            app.command(place, name=name, help=help_)
+    for noun, (help_, verbs) in _NOUNS.items():
+        sub = App(name=noun, help=help_)
+        for verb, (place, verb_help) in verbs.items():
+            sub.command(place, name=verb, help=verb_help)
+        app.command(sub)
+    return app
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run a command and return its exit code; what cannot be parsed is the caller's mistake."""
+    app = build_app()
+    try:
+        code: object = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return EXIT_USAGE
+    return code if isinstance(code, int) else EXIT_SUCCESS

@@ -1,0 +1,1 @@
+"""The commands: one module per noun, one function per verb; the docstring is the help text."""

@@ -1,0 +1,60 @@
+"""``quorate status``."""
+
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from quorate.cli import output
+from quorate.cli.commands.tables import group_rows, node_rows, vm_rows
+from quorate.cli.session import session
+from quorate.client.blocking import BlockingClient
+from quorate.clusapi.json_types import JsonObject, json_object, json_objects, json_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def status(*, watch: bool = False, interval: float = 1.0) -> int:
+    """Show the nodes, virtual machines and groups of the cluster.
+
+    Parameters
+    ----------
+    watch
+        Go on showing it until Ctrl-C.
+    interval
+        Seconds between two looks.
+    """
+    client = session.client()
+    if not watch:
+        facts = client.call("GetStatus").as_json()
+        output.show(facts, _page(facts) if not session.json else "")
+        return output.EXIT_SUCCESS
+    try:
+        _watch(client, interval)
+    except KeyboardInterrupt:
+        return output.EXIT_SUCCESS  # that is how watching ends
+
+
+def _watch(client: BlockingClient, interval: float) -> NoReturn:
+    if session.json:
+        while True:
+            output.print_json(client.call("GetStatus").as_json())
+            time.sleep(interval)
+    from rich.live import Live
+
+    with Live(console=output.console(), auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(_page(client.call("GetStatus").as_json()), refresh=True)
+            time.sleep(interval)
+
+
+def _page(facts: JsonObject) -> "RenderableType":
+    from rich.console import Group
+
+    machines = json_objects(facts, "virtual_machines")
+    of_machines = {json_text(machine, "group") for machine in machines}
+    others = [group for group in json_objects(facts, "groups") if json_text(group, "id") not in of_machines]
+    parts = [node_rows(json_objects(facts, "nodes"), f"Cluster {json_text(json_object(facts, 'cluster'), 'name')}")]
+    parts.append(vm_rows(machines) if machines else "No virtual machines yet: quorate vm create NAME --guest builtin\n")
+    if others:
+        parts.append(group_rows(others))
+    return Group(*parts)

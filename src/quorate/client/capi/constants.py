@@ -1,0 +1,75 @@
+"""Numbers of the header under the header's names; control codes are in :mod:`quorate.clusapi.control_codes`."""
+
+from typing import Final
+
+# CLUSTER_ENUM: what ClusterOpenEnum lists
+CLUSTER_ENUM_NODE: Final = 0x1
+CLUSTER_ENUM_RESTYPE: Final = 0x2
+CLUSTER_ENUM_RESOURCE: Final = 0x4
+CLUSTER_ENUM_GROUP: Final = 0x8
+CLUSTER_ENUM_NETWORK: Final = 0x10
+CLUSTER_ENUM_NETINTERFACE: Final = 0x20
+CLUSTER_ENUM_SHARED_VOLUME_GROUP: Final = 0x20000000
+CLUSTER_ENUM_SHARED_VOLUME_RESOURCE: Final = 0x40000000
+CLUSTER_ENUM_INTERNAL_NETWORK: Final = 0x80000000
+CLUSTER_ENUM_ALL: Final = 0x3F
+
+# CLUSTER_NODE_ENUM
+CLUSTER_NODE_ENUM_NETINTERFACES: Final = 0x1
+CLUSTER_NODE_ENUM_GROUPS: Final = 0x2
+CLUSTER_NODE_ENUM_PREFERRED_GROUPS: Final = 0x4
+CLUSTER_NODE_ENUM_ALL: Final = 0x3
+
+# CLUSTER_GROUP_ENUM
+CLUSTER_GROUP_ENUM_CONTAINS: Final = 0x1
+CLUSTER_GROUP_ENUM_NODES: Final = 0x2
+CLUSTER_GROUP_ENUM_ALL: Final = 0x3
+
+# CLUSTER_RESOURCE_ENUM
+CLUSTER_RESOURCE_ENUM_DEPENDS: Final = 0x1
+CLUSTER_RESOURCE_ENUM_PROVIDES: Final = 0x2
+CLUSTER_RESOURCE_ENUM_NODES: Final = 0x4
+CLUSTER_RESOURCE_ENUM_ALL: Final = 0x7
+
+# CLUSTER_NODE_STATE
+ClusterNodeStateUnknown: Final = -1
+ClusterNodeUp: Final = 0
+ClusterNodeDown: Final = 1
+ClusterNodePaused: Final = 2
+ClusterNodeJoining: Final = 3
+
+# CLUSTER_GROUP_STATE
+ClusterGroupStateUnknown: Final = -1
+ClusterGroupOnline: Final = 0
+ClusterGroupOffline: Final = 1
+ClusterGroupFailed: Final = 2
+ClusterGroupPartialOnline: Final = 3
+ClusterGroupPending: Final = 4
+
+# CLUSTER_RESOURCE_STATE
+ClusterResourceStateUnknown: Final = -1
+ClusterResourceInherited: Final = 0
+ClusterResourceInitializing: Final = 1
+ClusterResourceOnline: Final = 2
+ClusterResourceOffline: Final = 3
+ClusterResourceFailed: Final = 4
+ClusterResourcePending: Final = 128
+ClusterResourceOnlinePending: Final = 129
+ClusterResourceOfflinePending: Final = 130
+
+# NODE_CLUSTER_STATE
+ClusterStateNotInstalled: Final = 0
+ClusterStateNotConfigured: Final = 1
+ClusterStateNotRunning: Final = 3
+ClusterStateRunning: Final = 19
+
+# CLUSAPI_GROUP_MOVE
+CLUSAPI_GROUP_MOVE_IGNORE_RESOURCE_STATUS: Final = 0x1
+CLUSAPI_GROUP_MOVE_RETURN_TO_SOURCE_NODE_ON_ERROR: Final = 0x2
+CLUSAPI_GROUP_MOVE_QUEUE_ENABLED: Final = 0x4
+CLUSAPI_GROUP_MOVE_HIGH_PRIORITY_START: Final = 0x8
+
+# CLUSTER_CREATE_GROUP: CLUSGROUP_TYPE
+ClusGroupTypeVirtualMachine: Final = 111
+ClusGroupTypeGenericScript: Final = 109
+ClusGroupTypeUnknown: Final = 9999

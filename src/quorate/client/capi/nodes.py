@@ -1,0 +1,98 @@
+"""Functions on nodes."""
+# ruff: noqa: N802 - ClusAPI's own names
+
+from quorate.client.capi.control import ControlAnswer, control
+from quorate.client.capi.handles import (
+    CLUSAPI_ALL_ACCESS,
+    ClusterHandle,
+    NodeHandle,
+    answer_or,
+    close,
+    status_of,
+    valid,
+    wants_full_access,
+)
+from quorate.clusapi.states import NodeState
+
+__all__ = [
+    "CloseClusterNode",
+    "ClusterNodeControl",
+    "GetClusterNodeId",
+    "GetClusterNodeState",
+    "OpenClusterNode",
+    "OpenClusterNodeById",
+    "OpenClusterNodeEx",
+    "PauseClusterNode",
+    "ResumeClusterNode",
+]
+
+
+def OpenClusterNode(cluster: object, node_name: str) -> NodeHandle:
+    """Open a node by name (or id). Raises ClusterError 5042 when there is none."""
+    return OpenClusterNodeEx(cluster, node_name, CLUSAPI_ALL_ACCESS)
+
+
+def OpenClusterNodeEx(cluster: object, node_name: str, desired_access: int) -> NodeHandle:
+    """Open a node with less access; never with more than the cluster's handle has."""
+    parent = valid(cluster, ClusterHandle)
+    full = wants_full_access(desired_access) and parent.has_full_access()
+    found = parent.call("GetNodeId", node=node_name)
+    return NodeHandle(parent.client(), found.text("id"), found.text("name"), full_access=full)
+
+
+def OpenClusterNodeById(cluster: object, node_id: int) -> NodeHandle:
+    """Open a node by its number."""
+    return OpenClusterNode(cluster, str(node_id))
+
+
+def CloseClusterNode(node: object) -> bool:
+    """Close the handle; False when it is none."""
+    return close(node, NodeHandle)
+
+
+def GetClusterNodeId(node: object) -> tuple[int, str]:
+    """(status, id)."""
+    return answer_or(lambda: (0, valid(node, NodeHandle).object_id()), lambda status: (status, ""))
+
+
+def GetClusterNodeState(node: object) -> int:
+    """The node's state; -1 when it cannot be told (GetLastError says why)."""
+
+    def ask() -> int:
+        handle = valid(node, NodeHandle)
+        return int(NodeState(handle.call("GetNodeState", node=handle.object_id()).number("state")))
+
+    return answer_or(ask, lambda _: int(NodeState.UNKNOWN))
+
+
+def PauseClusterNode(node: object) -> int:
+    """Let the node take no new groups."""
+    return _change(node, "PauseNode")
+
+
+def ResumeClusterNode(node: object) -> int:
+    """End the pause."""
+    return _change(node, "ResumeNode")
+
+
+def ClusterNodeControl(
+    node: object, host_node: object, control_code: int, in_buffer: object = None, out_size: int = 65536
+) -> ControlAnswer:
+    """(status, output, required) of a control code for a node."""
+    return control(
+        lambda: valid(node, NodeHandle),
+        "NodeControl",
+        lambda handle: {"node": handle.object_id()},
+        host_node,
+        control_code,
+        in_buffer,
+        out_size,
+    )
+
+
+def _change(node: object, operation: str) -> int:
+    def change() -> int:
+        handle = valid(node, NodeHandle)
+        return handle.call(operation, node=handle.object_id()).number("status")
+
+    return status_of(change)

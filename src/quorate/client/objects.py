@@ -1,0 +1,242 @@
+"""The objects of a cluster for asyncio programs. Each holds an id; what it tells is asked for when it is asked for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from quorate.client.address import node_addresses
+from quorate.client.asynchronous import AsyncClient
+from quorate.client.migration import Migration
+from quorate.clusapi.errors import error_from_status
+from quorate.clusapi.events import EventRecord
+from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.operation_values import FieldValue, Values
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import GroupState, NodeState, ResourceState
+
+_START_MIGRATION = 0x01600004
+_CANCEL_MIGRATION = 0x01600008
+
+
+@asynccontextmanager
+async def connect(address: str | None = None, *, read_only: bool = False) -> "AsyncIterator[Cluster]":
+    """Reach a cluster: a pocket cluster's directory, a node's socket, or None for the usual place.
+
+    Raises ClusterError when there is no cluster. A read-only connection is refused every change (status 5).
+    """
+    yield Cluster(AsyncClient(node_addresses(address), full_access=not read_only))
+
+
+class Cluster:
+    """A cluster."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        """Use :func:`connect`."""
+        self._client = client
+
+    async def call(self, operation: str, /, **inputs: FieldValue) -> Values:
+        """Carry out any operation of the table by its name."""
+        return await self._client.call(operation, **inputs)
+
+    async def status(self) -> JsonObject:
+        """Nodes, groups and virtual machines at one look."""
+        return (await self.call("GetStatus")).as_json()
+
+    async def node(self, name: str) -> "Node":
+        """Find a node. Raises CallerError 5042."""
+        found = await self.call("GetNodeId", node=name)
+        return Node(self._client, found.text("id"), found.text("name"))
+
+    async def group(self, name: str) -> "Group":
+        """Find a group. Raises CallerError 5013."""
+        found = await self.call("GetGroupId", group=name)
+        return Group(self._client, found.text("id"), found.text("name"))
+
+    async def resource(self, name: str) -> "Resource":
+        """Find a resource. Raises CallerError 5007."""
+        found = await self.call("GetResourceId", resource=name)
+        return Resource(self._client, found.text("id"), found.text("name"), found.text("type"))
+
+    async def virtual_machine(self, name: str) -> "VirtualMachine":
+        """Find a virtual machine by its name, its VmId or its group. Raises CallerError 5013."""
+        return _machine(self._client, (await self.call("GetVirtualMachine", vm=name)).json("virtual_machine"))
+
+    async def nodes(self) -> tuple["Node", ...]:
+        """Every node."""
+        found = (await self.call("ListNodes")).objects("nodes")
+        return tuple(Node(self._client, str(item["id"]), str(item["name"])) for item in found)
+
+    async def groups(self) -> tuple["Group", ...]:
+        """Every group."""
+        found = (await self.call("ListGroups")).objects("groups")
+        return tuple(Group(self._client, str(item["id"]), str(item["name"])) for item in found)
+
+    async def resources(self) -> tuple["Resource", ...]:
+        """Every resource."""
+        found = (await self.call("ListResources")).objects("resources")
+        return tuple(Resource(self._client, str(item["id"]), str(item["name"]), str(item["type"])) for item in found)
+
+    async def virtual_machines(self) -> tuple["VirtualMachine", ...]:
+        """Every virtual machine."""
+        found = (await self.call("ListVirtualMachines")).objects("virtual_machines")
+        return tuple(_machine(self._client, item) for item in found)
+
+    async def create_virtual_machine(
+        self, name: str, definition: JsonObject, node: str | None = None
+    ) -> "VirtualMachine":
+        """Make one. Raises CallerError 87 with the key and the reason when the definition is not sound."""
+        await self.call("CreateVirtualMachine", name=name, definition=dict(definition), node=node)
+        return await self.virtual_machine(name)
+
+    async def events(self, after: int | None = None) -> AsyncIterator[EventRecord]:
+        """Events after a sequence, or from now on, for ever."""
+        target = "/v1/events" if after is None else f"/v1/events?after={after}"
+        async for kind, part in self._client.stream(target):
+            if kind == "event":
+                yield EventRecord.from_json(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """Something with an id that never changes and a name that people gave it."""
+
+    client: AsyncClient
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node(_Object):
+    """A node."""
+
+    async def state(self) -> NodeState:
+        """Whether it is up."""
+        return NodeState((await self.client.call("GetNodeState", node=self.id)).number("state"))
+
+    async def pause(self) -> int:
+        """Let it take no new groups."""
+        return (await self.client.call("PauseNode", node=self.id)).number("status")
+
+    async def resume(self) -> int:
+        """End the pause. Raises RefusalError 5058 when it is not paused."""
+        return (await self.client.call("ResumeNode", node=self.id)).number("status")
+
+
+@dataclass(frozen=True, slots=True)
+class Group(_Object):
+    """A group."""
+
+    async def state(self) -> tuple[GroupState, str]:
+        """Its state and the name of its owner."""
+        found = await self.client.call("GetGroupState", group=self.id)
+        return GroupState(found.number("state")), found.text("node")
+
+    async def online(self, destination: str | None = None) -> int:
+        """Bring it online: 0, or 997 while it is pending."""
+        return (await self.client.call("OnlineGroup", group=self.id, destination=destination)).number("status")
+
+    async def offline(self) -> int:
+        """Take it offline: 0, or 997 while it is pending."""
+        return (await self.client.call("OfflineGroup", group=self.id)).number("status")
+
+    async def move(self, destination: str | None = None) -> int:
+        """Move it; a virtual machine live, unless its DefaultMoveType says otherwise: 0 or 997."""
+        return (await self.client.call("MoveGroup", group=self.id, destination=destination)).number("status")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResult:
+    """The answer to a control code. ``required`` is the size of the whole output."""
+
+    status: int
+    output: bytes
+    required: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(_Object):
+    """A resource."""
+
+    type: str
+
+    async def state(self) -> ResourceState:
+        """Its state."""
+        return ResourceState((await self.client.call("GetResourceState", resource=self.id)).number("state"))
+
+    async def online(self) -> int:
+        """Bring it online: 0, or 997 while it is pending."""
+        return (await self.client.call("OnlineResource", resource=self.id)).number("status")
+
+    async def offline(self) -> int:
+        """Take it offline: 0, or 997 while it is pending."""
+        return (await self.client.call("OfflineResource", resource=self.id)).number("status")
+
+    async def control(
+        self, code: int, in_buffer: bytes | None = None, host_node: str | None = None, out_size: int = 65536
+    ) -> ControlResult:
+        """Send a control code. What the resource answers is a status, not an error."""
+        found = await self.client.call(
+            "ResourceControl",
+            resource=self.id,
+            control_code=code,
+            in_buffer=in_buffer,
+            host_node=host_node,
+            out_size=out_size,
+        )
+        return ControlResult(
+            found.number("status"),
+            found.data("output"),
+            found.number("required"),
+            found.optional_text("sentence") or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualMachine(Group):
+    """A virtual machine: a group, whose id this is, and its resource."""
+
+    vm_id: str
+    resource: Resource
+
+    async def show(self) -> JsonObject:
+        """Everything about it."""
+        return (await self.client.call("GetVirtualMachine", vm=self.id)).json("virtual_machine")
+
+    async def start_migration(self, node: str | None = None) -> Migration:
+        """Start a live migration and return once it is accepted. Raises ClusterError when it is not.
+
+        Without a node the cluster takes the best one.
+        """
+        target = None if node is None else f"{node}\0".encode("utf-16-le")
+        await self._control(_START_MIGRATION, target)
+        return Migration(self.client, self.id)
+
+    async def cancel_migration(self) -> None:
+        """Cancel it. Raises RefusalError 5023 when there is none or it is too late."""
+        await self._control(_CANCEL_MIGRATION, None)
+
+    async def migration_progress(self) -> MigrationProgress:
+        """How far its migration is."""
+        return MigrationProgress.from_json(
+            (await self.client.call("GetMigrationProgress", vm=self.id)).json("progress")
+        )
+
+    async def pause(self) -> None:
+        """Stop its virtual CPUs."""
+        await self.client.call("PauseVirtualMachine", vm=self.id)
+
+    async def resume(self) -> None:
+        """Let its virtual CPUs run again."""
+        await self.client.call("ResumeVirtualMachine", vm=self.id)
+
+    async def _control(self, code: int, in_buffer: bytes | None) -> None:
+        result = await self.resource.control(code, in_buffer)
+        if result.status:
+            raise error_from_status(result.status, result.sentence or f"control code 0x{code:08X} was refused")
+
+
+def _machine(client: AsyncClient, facts: JsonObject) -> VirtualMachine:
+    name = str(facts["name"])
+    resource = Resource(client, str(facts["vm_resource"]), f"Virtual Machine {name}", "Virtual Machine")
+    return VirtualMachine(client, str(facts["group"]), name, str(facts["vm"]), resource)

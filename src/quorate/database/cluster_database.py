@@ -1,0 +1,178 @@
+"""The cluster database as the rest of Quorate uses it: typed, with snapshots, ownership by compare-and-swap and events.
+
+::
+
+    registry (cluster/)   ◀── Administration: objects made, deleted, renamed, configured
+    ownership, run state  ◀── here: by the owner, by a giver, by a taker
+    events                ◀── written in the transaction that they tell of
+    leases                ◀── the lease thread writes them through its own BlockingStore; they are only read here
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from quorate.clusapi.errors import CallerError, FaultError
+from quorate.clusapi.events import EventRecord
+from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.status import Status
+from quorate.database import keys
+from quorate.database.administration import Events, random_id
+from quorate.database.contract import Compacted, Compare, Store
+from quorate.database.creation import VirtualMachineIds
+from quorate.database.events import EventLog
+from quorate.database.plan import Plan
+from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned
+from quorate.database.registry import Registry
+from quorate.database.resource_administration import ResourceAdministration
+from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+
+__all__ = ["ClusterDatabase", "ConflictingOwnership", "Events", "VirtualMachineIds"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictingOwnership:
+    """A compare-and-swap that did not happen: what stands there now, None when the group is gone."""
+
+    current: Versioned[Ownership] | None
+
+
+class ClusterDatabase(ResourceAdministration):
+    """All reading and writing of the cluster database. One per process and node: it numbers the node's events.
+
+    Every method may raise StoreUnavailable; of a write it is then not known whether it landed.
+    """
+
+    def __init__(self, store: Store, *, new_id: Callable[[], str] = random_id) -> None:
+        """Work on this store, which stays the caller's to close; ``new_id`` makes GUIDs."""
+        super().__init__(store, EventLog(store), new_id)
+        self.registry = Registry(store)
+
+    @property
+    def store(self) -> Store:
+        """The store underneath."""
+        return self._store
+
+    # --- Ownership and run state -----------------------------------------------------------------------------------
+
+    async def get_ownership(self, group: GroupId) -> Versioned[Ownership]:
+        """Who owns a group. Raises CallerError ERROR_GROUP_NOT_FOUND."""
+        record = await self._store.get(keys.ownership(group))
+        if record is None:
+            raise _no_group(group)
+        return Versioned(Ownership.decode(record.value), record.revision)
+
+    async def get_run_state(self, group: GroupId) -> Versioned[RunState]:
+        """A group's run state. Raises CallerError ERROR_GROUP_NOT_FOUND."""
+        record = await self._store.get(keys.run(group))
+        if record is None:
+            raise _no_group(group)
+        return Versioned(RunState.decode(record.value), record.revision)
+
+    async def change_ownership(
+        self,
+        group: GroupId,
+        expected: Versioned[Ownership],
+        new: Ownership,
+        run: RunState | None = None,
+        events: Events = (),
+        *,
+        provided: Sequence[Compare] = (),
+    ) -> Versioned[Ownership] | ConflictingOwnership:
+        """Compare-and-swap the whole ownership record; the epoch must rise by exactly one (else ValueError).
+
+        ``run`` is written along with it. ``provided`` must hold too: a taker names the lease record that it judged.
+        StoreUnavailable says nothing about whether it landed: settle that by another change of one's own (rule R1).
+        """
+        if new.epoch != expected.value.epoch + 1:
+            raise ValueError(f"epoch {expected.value.epoch} must become {expected.value.epoch + 1}, not {new.epoch}")
+        plan = Plan()
+        plan.compares[keys.ownership(group)] = expected.revision
+        plan.put(keys.ownership(group), new.encode())
+        if run is not None:
+            plan.put(keys.run(group), run.encode())
+        for compare in provided:
+            plan.compares[compare.key] = compare.revision
+        self._log.add(plan, events)
+        outcome = await plan.commit(self._store)
+        if outcome.succeeded:
+            return Versioned(new, outcome.revision)
+        current = outcome.compared[0]
+        return ConflictingOwnership(
+            None if current is None else Versioned(Ownership.decode(current.value), current.revision)
+        )
+
+    async def write_run_state(
+        self, group: GroupId, ownership: Versioned[Ownership], run: RunState, events: Events = ()
+    ) -> bool:
+        """Write a group's run state, only while the ownership record still stands at that revision; answers whether."""
+        plan = Plan()
+        plan.compares[keys.ownership(group)] = ownership.revision
+        plan.put(keys.run(group), run.encode())
+        self._log.add(plan, events)
+        return (await plan.commit(self._store)).succeeded
+
+    async def write_node_facts(self, node: NodeId, facts: NodeFacts) -> None:
+        """Tell the other nodes how to reach this one. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""
+        plan = Plan()
+        await self._node_record(node)
+        plan.put(keys.node_facts(node), facts.encode())
+        await plan.commit(self._store)
+
+    async def get_lease(self, node: NodeId) -> Versioned[Lease] | None:
+        """A node's last sign of life; None when it never gave one."""
+        record = await self._store.get(keys.lease(node))
+        return None if record is None else Versioned(Lease.decode(record.value), record.revision)
+
+    # --- Events ----------------------------------------------------------------------------------------------------
+
+    async def append_events(self, events: Sequence[EventRecord]) -> int:
+        """Write events that belong to no other change; returns their sequence."""
+        return await self._log.append(events)
+
+    async def events(self, after: int = 0, limit: int | None = None) -> tuple[EventRecord, ...]:
+        """The oldest events after a sequence, in order: ``limit``, or more to keep those of one sequence together."""
+        return await self._log.after(after, limit)
+
+    async def latest_events(self, limit: int) -> tuple[EventRecord, ...]:
+        """The newest events, oldest first."""
+        return await self._log.latest(limit)
+
+    def watch_events(self, after: int) -> AsyncGenerator[tuple[EventRecord, ...], None]:
+        """Events after a sequence as they are written. Raises Compacted: read ``events`` and watch from the last."""
+        return self._log.watch(after)
+
+    async def prune_events(self, keep: int) -> int:
+        """Delete all but the newest ``keep`` events; returns how many went."""
+        return await self._log.prune(keep)
+
+    # --- Following -------------------------------------------------------------------------------------------------
+
+    async def follow(self) -> AsyncGenerator[ClusterSnapshot, None]:
+        """The cluster now, and again after every change of it (renewed leases too), in order.
+
+        Close it when done (``contextlib.aclosing``). Ends when the store is closed. After StoreUnavailable begin anew.
+        """
+        while True:
+            builder = SnapshotBuilder(await self._store.range(*SnapshotBuilder.PREFIXES))
+            yield builder.build()
+            try:
+                async with aclosing(self._store.watch("", builder.revision)) as batches:
+                    async for batch in batches:
+                        if builder.apply(batch):
+                            yield builder.build()
+                return
+            except Compacted:
+                continue  # too slow for the log of changes: read everything again
+
+    async def wait_until(self, condition: Callable[[ClusterSnapshot], bool]) -> ClusterSnapshot:
+        """Wait until a condition holds and return the snapshot in which it does. Raises FaultError when closed."""
+        async with aclosing(self.follow()) as snapshots:
+            async for snapshot in snapshots:
+                if condition(snapshot):
+                    return snapshot
+        raise FaultError(Status.ERROR_OPERATION_ABORTED, "the cluster database was closed while waiting")
+
+
+def _no_group(group: GroupId) -> CallerError:
+    return CallerError(Status.ERROR_GROUP_NOT_FOUND, f"the cluster has no group with the id {group!r}")

@@ -1,0 +1,189 @@
+"""What administrators change in resources and virtual machines. Part of ``ClusterDatabase``."""
+
+from collections.abc import Sequence
+
+from quorate.clusapi.errors import CallerError, RefusalError
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.status import Status
+from quorate.database import keys
+from quorate.database.administration import Administration, Events, changed_key
+from quorate.database.creation import (
+    NewResource,
+    NewVirtualMachine,
+    VirtualMachineIds,
+    plan_resource,
+    plan_virtual_machine,
+)
+from quorate.database.plan import Plan, Values, check_ids, commit_until_done
+from quorate.database.snapshot import ClusterSnapshot, ResourceInfo
+from quorate.database.values import RegistryValue
+
+
+class ResourceAdministration(Administration):
+    """Changes of resources and virtual machines."""
+
+    # --- Resources -------------------------------------------------------------------------------------------------
+
+    async def create_resource(
+        self,
+        name: str,
+        type_name: str,
+        group: GroupId,
+        *,
+        resource_id: ResourceId | None = None,
+        properties: Values | None = None,
+        parameters: Values | None = None,
+        dependencies: Sequence[ResourceId] = (),
+        possible_owners: Sequence[NodeId] | None = None,
+        events: Events = (),
+    ) -> ResourceId:
+        """Make a resource in a group; ``possible_owners`` None means all nodes.
+
+        Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_GROUP_NOT_FOUND, ERROR_CLUSTER_RESOURCE_TYPE_NOT_FOUND,
+        ERROR_DEPENDENCY_NOT_FOUND, ERROR_CLUSTER_NODE_NOT_FOUND.
+        """
+        resource = ResourceId(self._new_id()) if resource_id is None else resource_id
+
+        async def plan() -> tuple[Plan, ResourceId]:
+            snapshot = await self.snapshot()
+            info = snapshot.group(group)
+            type_ = snapshot.resource_type(type_name)
+            check_ids("resource of this group", dependencies, info.resources, Status.ERROR_DEPENDENCY_NOT_FOUND)
+            check_ids("node", possible_owners or (), snapshot.nodes, Status.ERROR_CLUSTER_NODE_NOT_FOUND)
+            planned = Plan()
+            new = NewResource(resource, name, type_.name, properties, parameters, dependencies, possible_owners)
+            plan_resource(planned, new)
+            await self._set_members(planned, info, (*info.resources, resource))
+            self._log.add(planned, events)
+            return planned, resource
+
+        return (await commit_until_done(self._store, plan))[1]
+
+    async def rename_resource(self, resource: ResourceId, name: str, *, events: Events = ()) -> None:
+        """Give a resource another name. Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_RESOURCE_NOT_FOUND."""
+
+        async def plan() -> tuple[Plan, None]:
+            info = (await self.snapshot()).resource(resource)
+            planned = Plan()
+            await self._rename(planned, "resource", keys.resource_path(resource), info, name)
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
+    async def delete_resource(self, resource: ResourceId, *, events: Events = ()) -> None:
+        """Delete a resource.
+
+        Raises CallerError ERROR_RESOURCE_NOT_FOUND, RefusalError ERROR_DEPENDENT_RESOURCE_EXISTS.
+        """
+
+        async def plan() -> tuple[Plan, None]:
+            snapshot = await self.snapshot()
+            info = snapshot.resource(resource)
+            group = snapshot.groups[info.group_id]
+            for other in snapshot.resources_of(group.id):
+                if resource in other.dependencies:
+                    sentence = f"the resource {other.name!r} depends on {info.name!r}: remove that dependency first"
+                    raise RefusalError(Status.ERROR_DEPENDENT_RESOURCE_EXISTS, sentence)
+            planned = Plan()
+            await self._delete_resource(planned, info)
+            await self._set_members(planned, group, tuple(id_ for id_ in group.resources if id_ != resource))
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
+    async def set_possible_owners(
+        self, resource: ResourceId, nodes: Sequence[NodeId] | None, *, events: Events = ()
+    ) -> None:
+        """Name the nodes that can host a resource; None means all. Raises CallerError."""
+        snapshot = await self.snapshot()
+        snapshot.resource(resource)
+        check_ids("node", nodes or (), snapshot.nodes, Status.ERROR_CLUSTER_NODE_NOT_FOUND)
+        value = None if nodes is None else RegistryValue.multi_sz(*nodes)
+        await self.set_values(keys.resource_path(resource), {"PossibleOwners": value}, events=events)
+
+    async def set_dependencies(
+        self, resource: ResourceId, dependencies: Sequence[ResourceId], *, events: Events = ()
+    ) -> None:
+        """Set what a resource depends on.
+
+        Raises CallerError: ERROR_RESOURCE_NOT_FOUND, ERROR_INVALID_PARAMETER (not of this group),
+        ERROR_CIRCULAR_DEPENDENCY.
+        """
+
+        async def plan() -> tuple[Plan, None]:
+            snapshot = await self.snapshot()
+            info = snapshot.resource(resource)
+            group = snapshot.groups[info.group_id]
+            check_ids("resource of this group", dependencies, group.resources, Status.ERROR_INVALID_PARAMETER)
+            _check_no_circle(snapshot, info, dependencies)
+            planned = Plan()
+            record = await self._registry_record(keys.resource_path(resource))
+            value = RegistryValue.multi_sz(*dependencies) if dependencies else None
+            planned.replace(record, changed_key(record, {"Dependencies": value}))
+            await self._set_members(planned, group, group.resources)  # two changes that close a circle must meet
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
+    # --- Virtual machines ------------------------------------------------------------------------------------------
+
+    def new_vm_ids(self, vm_id: VmId | None = None) -> VirtualMachineIds:
+        """Make up the ids of a new VM, for definitions and events that name them before it exists."""
+        group, vm, configuration = (self._new_id() for _ in range(3))
+        return VirtualMachineIds(
+            GroupId(group), ResourceId(vm), ResourceId(configuration), VmId(self._new_id()) if vm_id is None else vm_id
+        )
+
+    async def create_virtual_machine(
+        self,
+        name: str,
+        definition_json: str,
+        owner: NodeId,
+        *,
+        ids: VirtualMachineIds | None = None,
+        group_properties: Values | None = None,
+        parameters: Values | None = None,
+        configuration_parameters: Values | None = None,
+        persistent_state: bool = False,
+        events: Events = (),
+    ) -> VirtualMachineIds:
+        """Make a VM that is off: group NAME, "Virtual Machine NAME" and "Virtual Machine Configuration NAME".
+
+        The definition becomes the value Definition of the configuration's parameters. Raises CallerError:
+        ERROR_OBJECT_ALREADY_EXISTS, ERROR_CLUSTER_NODE_NOT_FOUND.
+        """
+        new = NewVirtualMachine(
+            ids=self.new_vm_ids() if ids is None else ids,
+            name=name,
+            definition=definition_json,
+            owner=owner,
+            group_properties=group_properties,
+            parameters=parameters,
+            configuration_parameters=configuration_parameters,
+            persistent_state=persistent_state,
+        )
+
+        async def plan() -> tuple[Plan, VirtualMachineIds]:
+            planned = Plan()
+            planned.expect(await self._node_record(owner))
+            plan_virtual_machine(planned, new)
+            self._log.add(planned, events)
+            return planned, new.ids
+
+        return (await commit_until_done(self._store, plan))[1]
+
+
+def _check_no_circle(snapshot: ClusterSnapshot, resource: ResourceInfo, dependencies: Sequence[ResourceId]) -> None:
+    """Refuse dependencies through which a resource would need itself. Raises CallerError ERROR_CIRCULAR_DEPENDENCY."""
+    seen: set[ResourceId] = set()
+    pending = list(dependencies)
+    while pending:
+        id_ = pending.pop()
+        if id_ == resource.id:
+            raise CallerError(Status.ERROR_CIRCULAR_DEPENDENCY, f"the resource {resource.name!r} would need itself")
+        if id_ not in seen and id_ in snapshot.resources:
+            seen.add(id_)
+            pending.extend(snapshot.resources[id_].dependencies)

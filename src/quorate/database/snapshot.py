@@ -1,0 +1,375 @@
+"""The whole cluster at one revision, as immutable typed objects: what every decision looks at.
+
+``SnapshotBuilder`` keeps what it has decoded, so that a change costs only the records it touched.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
+
+from quorate.clusapi.errors import CallerError, RefusalError
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.states import GroupType
+from quorate.clusapi.status import Status
+from quorate.database import keys
+from quorate.database.contract import Change, Record, Snapshot
+from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned, check_schema
+from quorate.database.values import KeyRecord, RegistryValues
+
+T = TypeVar("T")
+
+TYPE_VIRTUAL_MACHINE: Final = "Virtual Machine"
+TYPE_VIRTUAL_MACHINE_CONFIGURATION: Final = "Virtual Machine Configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """The cluster itself; ``properties`` are all values of its key."""
+
+    name: str
+    instance_id: str
+    properties: RegistryValues
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node of the cluster, whether it is up or not."""
+
+    id: NodeId
+    name: str
+    paused: bool
+    properties: RegistryValues
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group; ``resources`` in the order in which they were made, ``preferred_owners`` in order of preference."""
+
+    id: GroupId
+    name: str
+    group_type: int
+    resources: tuple[ResourceId, ...]
+    preferred_owners: tuple[NodeId, ...]
+    properties: RegistryValues
+    revision: int
+
+    @property
+    def is_virtual_machine(self) -> bool:
+        """Answer whether the group is a virtual machine (group type 111)."""
+        return self.group_type == GroupType.VIRTUAL_MACHINE
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceInfo:
+    """A resource. ``properties`` are the common ones as stored, ``parameters`` the private ones.
+
+    ``possible_owners`` are all nodes unless some were named.
+    """
+
+    id: ResourceId
+    name: str
+    type: str
+    group_id: GroupId
+    possible_owners: tuple[NodeId, ...]
+    dependencies: tuple[ResourceId, ...]
+    parameters: RegistryValues
+    properties: RegistryValues
+    revision: int
+    parameters_revision: int
+
+    @property
+    def vm_id(self) -> VmId | None:
+        """The VM that the resource stands for, if any."""
+        vm_id = self.parameters.text("VmId")
+        return VmId(vm_id.lower()) if vm_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTypeInfo:
+    """A resource type; its properties are the defaults of its resources'."""
+
+    name: str
+    properties: RegistryValues
+    parameters: RegistryValues
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSnapshot:
+    """The cluster at one revision of the database."""
+
+    revision: int
+    cluster: ClusterInfo
+    nodes: Mapping[NodeId, NodeInfo]
+    groups: Mapping[GroupId, GroupInfo]
+    resources: Mapping[ResourceId, ResourceInfo]
+    resource_types: Mapping[str, ResourceTypeInfo]  # by name as spelled
+    ownership: Mapping[GroupId, Versioned[Ownership]]
+    run: Mapping[GroupId, Versioned[RunState]]
+    leases: Mapping[NodeId, Versioned[Lease]]
+    facts: Mapping[NodeId, Versioned[NodeFacts]]
+
+    def find_node(self, id_or_name: str) -> NodeInfo | None:
+        """The node with this id, or else with this name, without regard to case."""
+        return _find(self.nodes, NodeId(id_or_name), id_or_name, lambda node: node.name)
+
+    def find_group(self, id_or_name: str) -> GroupInfo | None:
+        """The group with this id, or else with this name, without regard to case."""
+        return _find(self.groups, GroupId(id_or_name.lower()), id_or_name, lambda group: group.name)
+
+    def find_resource(self, id_or_name: str) -> ResourceInfo | None:
+        """The resource with this id, or else with this name, without regard to case."""
+        return _find(self.resources, ResourceId(id_or_name.lower()), id_or_name, lambda resource: resource.name)
+
+    def find_resource_type(self, name: str) -> ResourceTypeInfo | None:
+        """The resource type with this name, without regard to case."""
+        return _find(self.resource_types, name, name, lambda type_: type_.name)
+
+    def node(self, id_or_name: str) -> NodeInfo:
+        """The node. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""
+        return _required(self.find_node(id_or_name), Status.ERROR_CLUSTER_NODE_NOT_FOUND, "node", id_or_name)
+
+    def group(self, id_or_name: str) -> GroupInfo:
+        """The group. Raises CallerError ERROR_GROUP_NOT_FOUND."""
+        return _required(self.find_group(id_or_name), Status.ERROR_GROUP_NOT_FOUND, "group", id_or_name)
+
+    def resource(self, id_or_name: str) -> ResourceInfo:
+        """The resource. Raises CallerError ERROR_RESOURCE_NOT_FOUND."""
+        return _required(self.find_resource(id_or_name), Status.ERROR_RESOURCE_NOT_FOUND, "resource", id_or_name)
+
+    def resource_type(self, name: str) -> ResourceTypeInfo:
+        """The resource type. Raises CallerError ERROR_CLUSTER_RESOURCE_TYPE_NOT_FOUND."""
+        status = Status.ERROR_CLUSTER_RESOURCE_TYPE_NOT_FOUND
+        return _required(self.find_resource_type(name), status, "resource type", name)
+
+    def resources_of(self, group: GroupId) -> tuple[ResourceInfo, ...]:
+        """The resources of a group, in the order in which they were made; none of a group that is not there."""
+        info = self.groups.get(group)
+        return tuple(self.resources[id_] for id_ in info.resources if id_ in self.resources) if info else ()
+
+    def groups_of(self, node: NodeId) -> tuple[GroupInfo, ...]:
+        """The groups that a node owns."""
+        return tuple(
+            group for id_, group in self.groups.items() if id_ in self.ownership and self.owner_of(id_) == node
+        )
+
+    def owner_of(self, group: GroupId) -> NodeId | None:
+        """The node that owns a group."""
+        ownership = self.ownership.get(group)
+        return ownership.value.holder if ownership else None
+
+    def vm_resource(self, group: GroupId) -> ResourceInfo | None:
+        """The "Virtual Machine" resource of a group."""
+        return self._resource_of_type(group, TYPE_VIRTUAL_MACHINE)
+
+    def vm_configuration(self, group: GroupId) -> ResourceInfo | None:
+        """The "Virtual Machine Configuration" resource of a group."""
+        return self._resource_of_type(group, TYPE_VIRTUAL_MACHINE_CONFIGURATION)
+
+    def _resource_of_type(self, group: GroupId, type_name: str) -> ResourceInfo | None:
+        wanted = type_name.casefold()
+        return next((resource for resource in self.resources_of(group) if resource.type.casefold() == wanted), None)
+
+
+def _find(objects: Mapping[T, "_I"], id_: T, name: str, name_of: Callable[["_I"], str]) -> "_I | None":
+    found = objects.get(id_)
+    if found is not None:
+        return found
+    folded = name.casefold()
+    return next((object_ for object_ in objects.values() if name_of(object_).casefold() == folded), None)
+
+
+_I = TypeVar("_I")
+
+
+def _required(found: T | None, status: Status, kind: str, name: str) -> T:
+    if found is None:
+        raise CallerError(status, f"the cluster has no {kind} {name!r}")
+    return found
+
+
+class _Table(Generic[T]):
+    """The decoded records under one prefix, by what follows the prefix."""
+
+    def __init__(self, prefix: str, decode: Callable[[bytes], T]) -> None:
+        self.prefix = prefix
+        self._decode = decode
+        self._rows: dict[str, Versioned[T]] = {}
+        self.view: Mapping[str, Versioned[T]] = MappingProxyType({})
+
+    def apply(self, change: Change) -> None:
+        name = change.key[len(self.prefix) :]
+        rows = dict(self._rows)  # snapshots that were handed out keep theirs
+        if change.value is None:
+            rows.pop(name, None)
+        else:
+            rows[name] = Versioned(self._decode(change.value), change.revision)
+        self._rows = rows
+        self.view = MappingProxyType(rows)
+
+    def load(self, records: Iterable[Record]) -> None:
+        self._rows = {
+            record.key[len(self.prefix) :]: Versioned(self._decode(record.value), record.revision)
+            for record in records
+            if record.key.startswith(self.prefix)
+        }
+        self.view = MappingProxyType(self._rows)
+
+
+class SnapshotBuilder:
+    """Follows the records of the database and makes snapshots of them."""
+
+    PREFIXES: Final = (keys.REGISTRY, keys.OWNERSHIP, keys.RUN, keys.LEASES, keys.NODE_FACTS, keys.SCHEMA)
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Begin with the records of ``PREFIXES``. Raises FaultError when one of them cannot be understood."""
+        self.revision = snapshot.revision
+        self._schema = False
+        self._registry = _Table(keys.REGISTRY, KeyRecord.decode)
+        self._ownership = _Table(keys.OWNERSHIP, Ownership.decode)
+        self._run = _Table(keys.RUN, RunState.decode)
+        self._leases = _Table(keys.LEASES, Lease.decode)
+        self._facts = _Table(keys.NODE_FACTS, NodeFacts.decode)
+        self._objects: _Objects | None = None
+        for record in snapshot.records:
+            if record.key == keys.SCHEMA:
+                check_schema(record.value)
+                self._schema = True
+        for table in (self._registry, self._ownership, self._run, self._leases, self._facts):
+            table.load(snapshot.records)
+
+    def apply(self, changes: Iterable[Change]) -> bool:
+        """Take the changes of one revision; answers whether any of them shows in a snapshot."""
+        seen = False
+        for change in changes:
+            self.revision = max(self.revision, change.revision)
+            if change.key == keys.SCHEMA:
+                if change.value is not None:
+                    check_schema(change.value)
+                self._schema = change.value is not None
+                seen = True
+                continue
+            for table in (self._registry, self._ownership, self._run, self._leases, self._facts):
+                if change.key.startswith(table.prefix):
+                    table.apply(change)
+                    seen = True
+                    if table is self._registry:
+                        self._objects = None
+        return seen
+
+    def build(self) -> ClusterSnapshot:
+        """The cluster as it is now. Raises RefusalError ERROR_CLUSTER_NOT_INSTALLED when none was created here."""
+        if not self._schema:
+            raise RefusalError(
+                Status.ERROR_CLUSTER_NOT_INSTALLED, "this database holds no cluster yet: create one first"
+            )
+        if self._objects is None:
+            self._objects = _build_objects(self._registry.view)
+        objects = self._objects
+        return ClusterSnapshot(
+            revision=self.revision,
+            cluster=objects.cluster,
+            nodes=objects.nodes,
+            groups=objects.groups,
+            resources=objects.resources,
+            resource_types=objects.resource_types,
+            ownership=_by_id(self._ownership.view, GroupId),
+            run=_by_id(self._run.view, GroupId),
+            leases=_by_id(self._leases.view, NodeId),
+            facts=_by_id(self._facts.view, NodeId),
+        )
+
+
+_Id = TypeVar("_Id")
+
+
+def _by_id(view: Mapping[str, Versioned[T]], kind: Callable[[str], _Id]) -> Mapping[_Id, Versioned[T]]:
+    return MappingProxyType({kind(name): row for name, row in view.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """The part of a snapshot that comes from the registry."""
+
+    cluster: ClusterInfo
+    nodes: Mapping[NodeId, NodeInfo]
+    groups: Mapping[GroupId, GroupInfo]
+    resources: Mapping[ResourceId, ResourceInfo]
+    resource_types: Mapping[str, ResourceTypeInfo]
+
+
+_Tree = Mapping[str, Versioned[KeyRecord]]
+
+
+def _build_objects(tree: _Tree) -> _Objects:
+    root = tree.get("", Versioned(KeyRecord(""), 0))
+    values = root.value.values
+    cluster = ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision)
+    nodes = {node.id: node for node in sorted(_nodes(tree), key=lambda node: (len(node.id), node.id))}
+    groups = {group.id: group for group in sorted(_groups(tree), key=lambda group: group.name.casefold())}
+    resources = {
+        resource.id: resource for group in groups.values() for resource in _resources(tree, group, tuple(nodes))
+    }
+    types = {
+        key.value.name: ResourceTypeInfo(key.value.name, key.value.values, _parameters(tree, path).value, key.revision)
+        for path, key in _children(tree, keys.RESOURCE_TYPES)
+    }
+    return _Objects(
+        cluster, MappingProxyType(nodes), MappingProxyType(groups), MappingProxyType(resources), MappingProxyType(types)
+    )
+
+
+def _children(tree: _Tree, parent: str) -> list[tuple[str, Versioned[KeyRecord]]]:
+    prefix = keys.fold(parent) + "/"
+    return [(path, key) for path, key in tree.items() if path.startswith(prefix) and "/" not in path[len(prefix) :]]
+
+
+def _parameters(tree: _Tree, path: str) -> Versioned[RegistryValues]:
+    found = tree.get(f"{path}/{keys.fold(keys.PARAMETERS)}")
+    return Versioned(found.value.values, found.revision) if found else Versioned(RegistryValues(), 0)
+
+
+def _nodes(tree: _Tree) -> Iterable[NodeInfo]:
+    for _, key in _children(tree, keys.NODES):
+        values = key.value.values
+        paused = values.number("Paused") != 0
+        yield NodeInfo(NodeId(key.value.name), values.text("NodeName"), paused, values, key.revision)
+
+
+def _groups(tree: _Tree) -> Iterable[GroupInfo]:
+    for _, key in _children(tree, keys.GROUPS):
+        values = key.value.values
+        yield GroupInfo(
+            id=GroupId(key.value.name),
+            name=values.text("Name"),
+            group_type=values.number("GroupType", GroupType.UNKNOWN),
+            resources=tuple(ResourceId(id_) for id_ in values.texts("Contains")),
+            preferred_owners=tuple(NodeId(id_) for id_ in values.texts("PreferredOwners")),
+            properties=values,
+            revision=key.revision,
+        )
+
+
+def _resources(tree: _Tree, group: GroupInfo, all_nodes: tuple[NodeId, ...]) -> Iterable[ResourceInfo]:
+    for id_ in group.resources:
+        path = f"{keys.fold(keys.RESOURCES)}/{id_}"
+        key = tree.get(path)
+        if key is None:
+            continue
+        values, parameters = key.value.values, _parameters(tree, path)
+        possible = tuple(NodeId(node) for node in values.texts("PossibleOwners"))
+        yield ResourceInfo(
+            id=id_,
+            name=values.text("Name"),
+            type=values.text("Type"),
+            group_id=group.id,
+            possible_owners=possible if "PossibleOwners" in values else all_nodes,
+            dependencies=tuple(ResourceId(other) for other in values.texts("Dependencies")),
+            parameters=parameters.value,
+            properties=values,
+            revision=key.revision,
+            parameters_revision=parameters.revision,
+        )

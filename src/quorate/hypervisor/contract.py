@@ -1,0 +1,382 @@
+"""The contract between the engine and whatever runs virtual machines.
+
+A :class:`Hypervisor` makes :class:`Instance` objects; an instance is one process-like copy of a VM on this node, at
+most one per VmId that is not an incoming copy. vCPUs never start by themselves: every instance begins stopped, and
+only :meth:`Instance.cont` starts them; a driver never calls it of its own accord (DESIGN §4, I2).
+
+Errors: a refusal of the host is a RefusalError (5953 incompatible, 5957 memory, 5023 already running here), everything
+that broke or did not answer in time is a FaultError. A command to an instance that is gone raises
+:class:`HypervisorGone`. Durations are seconds unless a name says milliseconds; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from quorate.clusapi.errors import FaultError
+from quorate.clusapi.identity import ImageId, VmId
+from quorate.clusapi.status import Status
+from quorate.hypervisor.definition import VmDefinition
+from quorate.hypervisor.pinned import Accelerator, Pinned
+from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus
+
+__all__ = [
+    "Accelerator",
+    "Exited",
+    "Fresh",
+    "GuestPanicked",
+    "GuestReset",
+    "GuestShutdown",
+    "HostFacts",
+    "Hypervisor",
+    "HypervisorGone",
+    "Incoming",
+    "Instance",
+    "InstanceEvent",
+    "Launch",
+    "LaunchRequest",
+    "MigrationChanged",
+    "MigrationParameters",
+    "MigrationSample",
+    "MigrationStatus",
+    "Mute",
+    "PassStarted",
+    "Pinned",
+    "Restore",
+    "RunState",
+    "RunStateChanged",
+    "Speaking",
+    "VmPaths",
+]
+
+
+class HypervisorGone(FaultError):
+    """The process behind an instance has ended, or its control connection is lost for good."""
+
+    def __init__(self, vm_id: VmId, sentence: str) -> None:
+        """Say which VM it was and what is known of the cause."""
+        super().__init__(Status.ERROR_CLUSTER_RESOURCE_PROVIDER_FAILED, sentence)
+        self.vm_id = vm_id
+
+
+# --- What a host offers, and what a launch needs ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What this host can run; other nodes see it and the placement decides with it."""
+
+    kind: str  # "qemu" or "fake"
+    version: tuple[int, int, int]
+    accelerator: Accelerator
+    machine_type: str  # the newest versioned machine type, such as pc-q35-10.0
+    cpu_model: str
+    memory_total: int
+    memory_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class VmPaths:
+    """Where an instance keeps its files; all of them are named by the VM's id.
+
+    ``directory`` holds the serial log and what else may be long; ``runtime`` (a path of less than 90 bytes) holds
+    sockets, locks and run files. Sockets are named by a digest of the VM's id: their paths stay under 107 bytes.
+    """
+
+    directory: Path
+    runtime: Path
+
+    def serial_log(self, vm_id: VmId) -> Path:
+        """Tell which file the guest's first serial port is appended to."""
+        return self.directory / f"{vm_id}.serial.log"
+
+    def process_log(self, vm_id: VmId) -> Path:
+        """Tell which file the hypervisor process writes its own messages to."""
+        return self.directory / f"{vm_id}.hypervisor.log"
+
+    def rom(self, vm_id: VmId) -> Path:
+        """Tell which file the built-in guest is in while its instance lives."""
+        return self.directory / f"{vm_id}.rom"
+
+    def firmware_variables(self, vm_id: VmId) -> Path:
+        """Tell which file keeps the variables of UEFI."""
+        return self.directory / f"{vm_id}.vars.fd"
+
+    def lock(self, vm_id: VmId) -> Path:
+        """Tell which file is locked by the instance as long as it lives."""
+        return self.runtime / f"{vm_id}.lock"
+
+    def run_file(self, vm_id: VmId) -> Path:
+        """Tell which file says how to find the instance again."""
+        return self.runtime / f"{vm_id}.run"
+
+    def control_socket(self, vm_id: VmId) -> Path:
+        """Tell which unix socket takes commands to the instance."""
+        return self._socket(vm_id, "q")
+
+    def migration_socket(self, vm_id: VmId) -> Path:
+        """Tell which unix socket an incoming instance of this VM listens on by default."""
+        return self._socket(vm_id, "m")
+
+    def agent_socket(self, vm_id: VmId) -> Path:
+        """Tell which unix socket leads to the agent in the guest."""
+        return self._socket(vm_id, "a")
+
+    def _socket(self, vm_id: VmId, kind: str) -> Path:
+        return self.runtime / f"{hashlib.sha256(vm_id.encode()).hexdigest()[:12]}.{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Start from the disks: nothing is in memory yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Load a saved image; when launch returns the guest is as it was saved, stopped."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Wait for a migration; ``prefault`` touches all of the memory first, which shortens the copy."""
+
+    prefault: bool = True
+
+
+Launch: TypeAlias = Fresh | Restore | Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """Everything a launch needs."""
+
+    vm_id: VmId
+    name: str  # for people who look at the list of processes
+    image: ImageId
+    definition: VmDefinition
+    pinned: Pinned
+    paths: VmPaths
+    launch: Launch
+
+
+# --- What an instance tells ---------------------------------------------------------------------------------------
+
+
+class RunState(Enum):
+    """Whether the vCPUs run, and if not, why; the many states of QEMU in eight groups."""
+
+    RUNNING = "running"
+    PAUSED = "paused"  # stopped, can be continued
+    INMIGRATE = "inmigrate"  # waits for, or takes in, a memory image
+    POSTMIGRATE = "postmigrate"  # its image was sent completely
+    SHUTDOWN = "shutdown"  # the guest has switched itself off
+    SAVING = "saving"  # stopped while the last part is sent
+    PANICKED = "panicked"
+    UNKNOWN = "unknown"  # did not answer
+
+    @property
+    def vcpus_run(self) -> bool:
+        """Answer whether guest code is being executed."""
+        return self is RunState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process has ended. Always the last event of an instance."""
+
+    exit_code: int | None  # None: not known (an adopted process is not our child); negative: killed by that signal
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStateChanged:
+    """The vCPUs started or stopped."""
+
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationChanged:
+    """The transfer's status changed."""
+
+    status: MigrationStatus
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PassStarted:
+    """The source begins its pass ``number`` (from 1) over the memory."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestShutdown:
+    """The guest was switched off: by itself (or by its power button), or by a command to the hypervisor."""
+
+    by_guest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPanicked:
+    """The guest told that it has crashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReset:
+    """The guest was reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """The control connection has not answered for two seconds; the guest may well run on."""
+
+    since: float  # time.monotonic() of the last word
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """The control connection answers again."""
+
+
+InstanceEvent: TypeAlias = (
+    Exited
+    | RunStateChanged
+    | MigrationChanged
+    | PassStarted
+    | GuestShutdown
+    | GuestPanicked
+    | GuestReset
+    | Mute
+    | Speaking
+)
+
+
+class Instance(Protocol):
+    """One copy of a VM on this node.
+
+    Every coroutine raises HypervisorGone when the process is gone and FaultError when it does not answer in time.
+    Events are delivered on the event loop, in order, to every subscriber; Exited comes exactly once.
+    """
+
+    @property
+    def vm_id(self) -> VmId:
+        """The VM's id."""
+        ...
+
+    @property
+    def image(self) -> ImageId:
+        """The id of the memory image it holds."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The process id (of the fake: a number below zero)."""
+        ...
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch at which the process was started."""
+        ...
+
+    async def run_state(self) -> RunState:
+        """Ask whether the vCPUs run."""
+        ...
+
+    async def cont(self) -> None:
+        """Start the vCPUs. Only who has the right by R1 may call it."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop the vCPUs; when it returns no guest code runs. Idempotent."""
+        ...
+
+    async def shutdown_guest(self) -> None:
+        """Press the ACPI power button; whether the guest obeys shows as GuestShutdown."""
+        ...
+
+    async def reset(self) -> None:
+        """Reset the guest as its reset button would."""
+        ...
+
+    async def quit(self, timeout: float) -> None:
+        """End the process politely, after ``timeout`` by force; returns when it is gone."""
+        ...
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL). Idempotent, never hits another process."""
+        ...
+
+    async def wait_gone(self) -> None:
+        """Wait until the process is gone."""
+        ...
+
+    async def save(self, path: Path) -> None:
+        """Write the memory image of the stopped guest; ``path`` appears only when it is complete and on the disk."""
+        ...
+
+    async def listen(self, parameters: MigrationParameters) -> str:
+        """Begin to wait for the source (incoming instances only); return the uri that the source connects to."""
+        ...
+
+    async def migrate(self, uri: str, parameters: MigrationParameters) -> None:
+        """Begin to send the memory image to ``uri``; returns once begun, the rest comes as events and samples."""
+        ...
+
+    async def migrate_cancel(self) -> None:
+        """Give the transfer up. The status goes to CANCELLED (or has been COMPLETED before). Idempotent."""
+        ...
+
+    async def migration(self) -> MigrationSample:
+        """Look at the transfer."""
+        ...
+
+    async def announce(self) -> None:
+        """Tell the network where the guest's MAC addresses are now."""
+        ...
+
+    async def release(self) -> None:
+        """Let go of the process without harming it: another daemon may adopt it.
+
+        This object is of no use from then on: no event comes, commands fail, kill does nothing, wait_gone returns.
+        """
+        ...
+
+    def subscribe(self, callback: Callable[[InstanceEvent], None]) -> Callable[[], None]:
+        """Have ``callback`` called with each event from now on; returns a function that ends it."""
+        ...
+
+
+class Hypervisor(Protocol):
+    """A driver."""
+
+    async def host_facts(self) -> HostFacts:
+        """Tell what this host can run; the first call may take two seconds, since KVM is tried."""
+        ...
+
+    async def pin(self, definition: VmDefinition) -> Pinned:
+        """Decide what the guest will see of this kind of host, for good."""
+        ...
+
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
+        """Raise RefusalError 5953 (cannot run it) or 5957 (not enough free memory) with the reason; else return."""
+        ...
+
+    async def launch(self, request: LaunchRequest) -> Instance:
+        """Make an instance with its vCPUs stopped.
+
+        Raises RefusalError 5023 when a live instance of this VM already holds its lock on this node (whatever the
+        daemon that started it), FaultError when it could not be started; then nothing is left over.
+        """
+        ...
+
+    async def adopt(self, vm_id: VmId, paths: VmPaths) -> Instance | None:
+        """Take over the instance that an earlier daemon started under ``paths``; None if there is none that lives."""
+        ...

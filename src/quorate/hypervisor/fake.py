@@ -1,0 +1,262 @@
+"""A driver without a hypervisor: machines in this process that obey the same contract.
+
+A :class:`FakeWorld` is the hardware: its machines live until killed, whatever becomes of the drivers, so that adoption
+and migration between two :class:`FakeHypervisor` objects work as they do with real processes. A machine's memory is one
+number, the built-in guest's count, which it prints into its serial log; how long copying takes follows
+:mod:`quorate.hypervisor.guest_model`. Faults are injected on the machine: :meth:`FakeMachine.kill`,
+:meth:`FakeMachine.set_mute`, :meth:`FakeMachine.fail_transfer`, :meth:`FakeMachine.panic`, ``link_down``, and
+``FakeWorld.launch_error``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
+from quorate.clusapi.identity import ImageId, VmId
+from quorate.clusapi.status import Status
+from quorate.hypervisor.contract import (
+    HostFacts,
+    HypervisorGone,
+    Incoming,
+    Instance,
+    InstanceEvent,
+    LaunchRequest,
+    MigrationParameters,
+    MigrationSample,
+    Restore,
+    RunState,
+    VmPaths,
+)
+from quorate.hypervisor.definition import VmDefinition
+from quorate.hypervisor.fake_machine import FakeMachine
+from quorate.hypervisor.pinned import Accelerator, Pinned
+from quorate.hypervisor.subscribers import Subscribers
+
+__all__ = ["FakeHypervisor", "FakeInstance", "FakeMachine", "FakeWorld"]
+
+_DEADLINE = 5.0
+
+
+class FakeWorld:
+    """The machines of all fake hosts, and the wires between them."""
+
+    def __init__(self, bandwidth: float = 4e9) -> None:
+        self.bandwidth = bandwidth
+        self.launch_error: ClusterError | None = None  # the next launches fail with it
+        self._machines: dict[Path, FakeMachine] = {}  # by lock file: one per VM and host
+        self._listening: dict[str, FakeMachine] = {}
+        self._next_pid = -1
+
+    def machine(self, paths: VmPaths, vm_id: VmId) -> FakeMachine | None:
+        """Find the living machine of a VM on a host."""
+        machine = self._machines.get(paths.lock(vm_id))
+        return None if machine is None or machine.is_gone else machine
+
+    def start(self, request: LaunchRequest) -> FakeMachine:
+        """Make a machine."""
+        machine = FakeMachine(request, self._next_pid, self.bandwidth)
+        self._next_pid -= 1
+        self._machines[request.paths.lock(request.vm_id)] = machine
+        return machine
+
+    def listen(self, uri: str, machine: FakeMachine) -> None:
+        """Let sources find an incoming machine."""
+        self._listening[uri] = machine
+
+    def connect(self, uri: str) -> FakeMachine:
+        """Find the incoming machine; raises FaultError if nobody listens."""
+        machine = self._listening.get(uri)
+        if machine is None or machine.is_gone:
+            raise FaultError(Status.ERROR_GEN_FAILURE, f"nobody listens at {uri}")
+        return machine
+
+
+class FakeHypervisor:
+    """Implements :class:`quorate.hypervisor.contract.Hypervisor` on a :class:`FakeWorld`."""
+
+    def __init__(
+        self, world: FakeWorld, memory_total: int = 64 << 30, version: tuple[int, int, int] = (1, 0, 0)
+    ) -> None:
+        self._world = world
+        self._version = version
+        self.memory_total = memory_total
+        self.memory_free = memory_total
+
+    async def host_facts(self) -> HostFacts:
+        """Tell what this host can run."""
+        machine_type = f"fake-{self._version[0]}"
+        return HostFacts(
+            "fake", self._version, Accelerator.TCG, machine_type, "fake", self.memory_total, self.memory_free
+        )
+
+    async def pin(self, definition: VmDefinition) -> Pinned:
+        """Decide what the guest will see."""
+        return Pinned(f"fake-{self._version[0]}", Accelerator.TCG, "fake", definition.memory_bytes)
+
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
+        """Refuse a newer machine type, and what does not fit into memory."""
+        if int(pinned.machine_type.rpartition("-")[2]) > self._version[0]:
+            raise RefusalError(
+                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES,
+                f"{definition.name} is a {pinned.machine_type}, which this host does not know",
+            )
+        if pinned.memory_bytes > self.memory_free:
+            raise RefusalError(
+                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
+                f"{definition.name} needs {pinned.memory_bytes} bytes here, {self.memory_free} are free",
+            )
+
+    async def launch(self, request: LaunchRequest) -> Instance:
+        """Make a machine with its vCPUs stopped."""
+        if self._world.machine(request.paths, request.vm_id) is not None:
+            raise RefusalError(
+                Status.ERROR_INVALID_STATE, f"the virtual machine {request.vm_id} already runs on this node"
+            )
+        if self._world.launch_error is not None:
+            raise self._world.launch_error
+        machine = self._world.start(request)
+        if isinstance(request.launch, Restore):
+            try:
+                machine.load(request.launch.path)
+            except (OSError, ValueError) as error:
+                machine.kill()
+                sentence = f"{request.name} could not be started: the saved image is unreadable: {error}"
+                raise FaultError(Status.ERROR_RESOURCE_FAILED, sentence) from error
+        return FakeInstance(self._world, machine)
+
+    async def adopt(self, vm_id: VmId, paths: VmPaths) -> Instance | None:
+        """Take over a machine that lives."""
+        machine = self._world.machine(paths, vm_id)
+        return None if machine is None else FakeInstance(self._world, machine)
+
+
+class FakeInstance:
+    """Implements :class:`quorate.hypervisor.contract.Instance`."""
+
+    def __init__(self, world: FakeWorld, machine: FakeMachine) -> None:
+        self._world = world
+        self.machine = machine
+        self._subscribers = Subscribers()
+        self._released = False
+        self._detach = machine.attach(self._subscribers.publish)
+
+    @property
+    def vm_id(self) -> VmId:
+        """The VM's id."""
+        return self.machine.vm_id
+
+    @property
+    def image(self) -> ImageId:
+        """The id of the memory image it holds."""
+        return self.machine.image
+
+    @property
+    def pid(self) -> int:
+        """A number below zero."""
+        return self.machine.pid
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch at which it was made."""
+        return self.machine.started_at
+
+    async def _spoken(self) -> FakeMachine:
+        """Wait while it is mute, as long as a command may take."""
+        machine = self.machine
+        if self._released:
+            raise FaultError(Status.ERROR_GEN_FAILURE, f"the machine {self.vm_id} was let go")
+        deadline = time.monotonic() + _DEADLINE
+        await asyncio.sleep(0)
+        while machine.is_mute and not machine.is_gone:
+            if time.monotonic() > deadline:
+                raise FaultError(Status.ERROR_TIMEOUT, f"the machine {self.vm_id} gave no answer for {_DEADLINE:g} s")
+            await asyncio.sleep(0.01)
+        if machine.is_gone:
+            raise HypervisorGone(self.vm_id, f"the machine {self.vm_id} has ended")
+        return machine
+
+    async def run_state(self) -> RunState:
+        """Ask whether the vCPUs run."""
+        return (await self._spoken()).state
+
+    async def cont(self) -> None:
+        """Start the vCPUs."""
+        (await self._spoken()).cont()
+
+    async def stop(self) -> None:
+        """Stop the vCPUs."""
+        (await self._spoken()).stop()
+
+    async def shutdown_guest(self) -> None:
+        """Press the power button; the guest obeys."""
+        (await self._spoken()).power_off()
+
+    async def reset(self) -> None:
+        """Reset the guest: its count begins again."""
+        (await self._spoken()).reset()
+
+    async def quit(self, timeout: float) -> None:
+        """End the machine, after ``timeout`` by force."""
+        if not self.machine.is_mute:
+            self.machine.quit()
+            return
+        await asyncio.sleep(timeout)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the machine at once."""
+        if not self._released:
+            self.machine.kill()
+
+    async def wait_gone(self) -> None:
+        """Wait until the machine is gone."""
+        if not self._released:
+            await self.machine.wait_gone()
+
+    async def save(self, path: Path) -> None:
+        """Write the image."""
+        machine = await self._spoken()
+        if machine.state not in (RunState.PAUSED, RunState.POSTMIGRATE):
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"only a stopped guest can be saved; it is {machine.state}")
+        machine.save(path)
+
+    async def listen(self, parameters: MigrationParameters) -> str:
+        """Begin to wait for the source."""
+        machine = await self._spoken()
+        if not isinstance(machine.request.launch, Incoming):
+            raise FaultError(Status.ERROR_GEN_FAILURE, "it was not started to receive")
+        uri = f"unix:{parameters.unix_socket or machine.request.paths.migration_socket(self.vm_id)}"
+        self._world.listen(uri, machine)
+        machine.listening()
+        return uri
+
+    async def migrate(self, uri: str, parameters: MigrationParameters) -> None:
+        """Begin to send the image."""
+        machine = await self._spoken()
+        machine.send_to(self._world.connect(uri), parameters.max_bandwidth or self._world.bandwidth)
+
+    async def migrate_cancel(self) -> None:
+        """Give the transfer up."""
+        (await self._spoken()).cancel()
+
+    async def migration(self) -> MigrationSample:
+        """Look at the transfer."""
+        return (await self._spoken()).sample()
+
+    async def announce(self) -> None:
+        """There is no network to tell."""
+        await self._spoken()
+
+    async def release(self) -> None:
+        """Let go of the machine; it goes on."""
+        self._released = True
+        self._detach()
+        self._subscribers.clear()
+
+    def subscribe(self, callback: Callable[[InstanceEvent], None]) -> Callable[[], None]:
+        """Have ``callback`` called with each event from now on."""
+        return self._subscribers.add(callback)

@@ -1,0 +1,256 @@
+"""The QEMU driver: starts QEMUs, and finds those that an earlier daemon started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
+from quorate.clusapi.identity import VmId
+from quorate.clusapi.status import Status
+from quorate.hypervisor.builtin_guest import build_rom
+from quorate.hypervisor.contract import HostFacts, Incoming, Instance, LaunchRequest, Restore, VmPaths
+from quorate.hypervisor.definition import BuiltinGuest, Firmware, KernelGuest, NicKind, VmDefinition, volume_path
+from quorate.hypervisor.pinned import Accelerator, Pinned
+from quorate.hypervisor.qemu.accelerator import find_accelerator
+from quorate.hypervisor.qemu.arguments import HostSide, build_arguments
+from quorate.hypervisor.qemu.files import remove_files, tail
+from quorate.hypervisor.qemu.host import QemuBinary, examine, memory, uefi_files
+from quorate.hypervisor.qemu.instance import QemuInstance
+from quorate.hypervisor.qemu.process import (
+    ProcessHandle,
+    RunFile,
+    VmLock,
+    find_by_arguments,
+    listening_socket,
+    spawn,
+    start_time,
+)
+
+_START_DEADLINE: Final = 15.0
+_PREFAULT_BYTES_PER_SECOND: Final = 200 << 20  # the slowest seen is 350 MB/s
+_OVERHEAD: Final = 64 << 20  # what a QEMU needs besides the guest's memory
+_TCG_SAFE_SINCE: Final = (9, 0, 0)
+_TCG_GRANULE: Final = 256 << 10
+_TCG_PADDING: Final = 8 << 10
+_CPU_MODELS: Final = {Accelerator.TCG: "qemu64", Accelerator.KVM: "Nehalem"}  # run on every host of their kind
+
+
+@dataclass(frozen=True, slots=True)
+class QemuSettings:
+    """How this node runs QEMU."""
+
+    cache: Path  # the file that keeps the answer of the KVM trial
+    binary: str | None = None
+    storages: Mapping[str, Path] = field(default_factory=dict)
+    switches: Mapping[str, str] = field(default_factory=dict)  # switch -> bridge
+    account: str | None = None  # unprivileged account for QEMU; needs a daemon that is root
+    cpu_model: str | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+class QemuHypervisor:
+    """Implements :class:`quorate.hypervisor.contract.Hypervisor`."""
+
+    def __init__(self, settings: QemuSettings) -> None:
+        self._settings = settings
+        self._binary: QemuBinary | None = None
+        self._accelerator: Accelerator | None = None
+        self._examining = asyncio.Lock()
+
+    async def host_facts(self) -> HostFacts:
+        """Tell what this host can run."""
+        binary, accelerator = await self._examined()
+        total, free = memory()
+        return HostFacts(
+            kind="qemu",
+            version=binary.version,
+            accelerator=accelerator,
+            machine_type=binary.newest_machine,
+            cpu_model=self._cpu_model(accelerator),
+            memory_total=total,
+            memory_free=free,
+        )
+
+    async def pin(self, definition: VmDefinition) -> Pinned:
+        """Decide what the guest will see."""
+        binary, accelerator = await self._examined()
+        size = definition.memory_bytes
+        if _loses_writes(accelerator, binary.version, size):
+            size += _TCG_PADDING
+        return Pinned(binary.newest_machine, accelerator, self._cpu_model(accelerator), size)
+
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
+        """Refuse what this host cannot run."""
+        binary, accelerator = await self._examined()
+        if reason := self._obstacle(definition, pinned, binary, accelerator):
+            raise RefusalError(Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES, reason)
+        if reason := await asyncio.to_thread(self._missing_file, definition):
+            raise RefusalError(Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES, reason)
+        needed, (_, free) = pinned.memory_bytes + _OVERHEAD, memory()
+        if needed > free:
+            raise RefusalError(
+                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
+                f"{definition.name} needs {needed >> 20} MiB here, {free >> 20} MiB are free",
+            )
+
+    async def launch(self, request: LaunchRequest) -> Instance:
+        """Start a QEMU with its vCPUs stopped."""
+        binary, _ = await self._examined()
+        lock = VmLock.take(request.paths.lock(request.vm_id), request.vm_id)
+        try:
+            run_file = self._start(request, binary, lock)
+        except OSError as error:
+            lock.hand_over()
+            remove_files(request.paths, request.vm_id)
+            raise FaultError(Status.ERROR_RESOURCE_FAILED, f"QEMU could not be started: {error}") from error
+        lock.hand_over()
+        instance = QemuInstance(run_file, request.paths, ProcessHandle.of_child(run_file.pid))
+        try:
+            await instance.connect(_greeting_deadline(request))
+            if isinstance(request.launch, Restore):
+                await instance.load(request.launch.path)
+        except ClusterError as error:
+            said = tail(request.paths.process_log(request.vm_id))
+            await _end(instance)
+            reason = f"{error.sentence}; it said: {said}" if said else error.sentence
+            raise FaultError(Status.ERROR_RESOURCE_FAILED, f"{request.name} could not be started: {reason}") from error
+        except BaseException:
+            await asyncio.shield(_end(instance))
+            raise
+        return instance
+
+    async def adopt(self, vm_id: VmId, paths: VmPaths) -> Instance | None:
+        """Take over a QEMU that an earlier daemon started."""
+        run_file = RunFile.read(paths.run_file(vm_id))
+        if run_file is None or run_file.vm_id != vm_id:
+            return None
+        if run_file.pid == 0:
+            pid = find_by_arguments(run_file.argv)
+            ticks = start_time(pid) if pid else None
+            run_file = replace(run_file, pid=pid or 0, start_ticks=ticks or 0)
+        process = ProcessHandle.find(run_file.pid, run_file.start_ticks) if run_file.pid else None
+        if process is None:
+            remove_files(paths, vm_id)
+            return None
+        run_file.write(paths.run_file(vm_id))
+        instance = QemuInstance(run_file, paths, process)
+        try:
+            await instance.connect(_START_DEADLINE)
+        except ClusterError:
+            if process.is_gone:
+                await instance.wait_gone()
+                return None
+            await instance.release()
+            raise
+        return instance
+
+    # --- what this host is ---
+
+    async def _examined(self) -> tuple[QemuBinary, Accelerator]:
+        async with self._examining:
+            if self._binary is None:
+                self._binary = await examine(self._settings.binary)
+            if self._accelerator is None:
+                cache, environment = self._settings.cache, self._settings.environment
+                found = await find_accelerator(self._binary.path, self._binary.version, cache, environment)
+                self._accelerator = found
+            return self._binary, self._accelerator
+
+    def _cpu_model(self, accelerator: Accelerator) -> str:
+        return self._settings.cpu_model or _CPU_MODELS[accelerator]
+
+    def _obstacle(
+        self, definition: VmDefinition, pinned: Pinned, binary: QemuBinary, accelerator: Accelerator
+    ) -> str | None:
+        version = ".".join(map(str, binary.version))
+        if pinned.accelerator is Accelerator.KVM and accelerator is not Accelerator.KVM:
+            return f"{definition.name} was started under KVM, which does not run guests on this host"
+        if pinned.machine_type not in binary.machine_types:
+            return f"{definition.name} is a {pinned.machine_type}, which QEMU {version} of this host does not know"
+        if _loses_writes(pinned.accelerator, binary.version, pinned.memory_bytes):
+            return f"with {pinned.memory_bytes} bytes of memory QEMU {version} without KVM would lose guest writes"
+        if definition.firmware is Firmware.UEFI and uefi_files() is None:
+            return f"{definition.name} starts with UEFI, and no OVMF is installed on this host"
+        for nic in definition.nics:
+            if nic.kind is NicKind.SWITCH and nic.target not in self._settings.switches:
+                return f"{definition.name} is plugged into the switch {nic.target}, which this host does not have"
+        return None
+
+    def _missing_file(self, definition: VmDefinition) -> str | None:
+        try:
+            paths = [volume_path(disk, self._settings.storages) for disk in definition.disks]
+        except CallerError as error:
+            return error.sentence
+        if isinstance(definition.guest, KernelGuest):
+            paths += [definition.guest.kernel, *([definition.guest.initrd] if definition.guest.initrd else [])]
+        missing = [str(path) for path in paths if not path.exists()]
+        return f"{definition.name} needs {missing[0]}, which this host does not have" if missing else None
+
+    # --- starting ---
+
+    def _start(self, request: LaunchRequest, binary: QemuBinary, lock: VmLock) -> RunFile:
+        """Write the files that QEMU needs and start it; raises OSError."""
+        paths, vm_id = request.paths, request.vm_id
+        if isinstance(request.definition.guest, BuiltinGuest):
+            paths.rom(vm_id).write_bytes(build_rom(request.definition.guest))
+        uefi = uefi_files() if request.definition.firmware is Firmware.UEFI else None
+        if uefi is not None and not paths.firmware_variables(vm_id).exists():
+            shutil.copyfile(uefi[1], paths.firmware_variables(vm_id))
+        paths.process_log(vm_id).unlink(missing_ok=True)
+        volumes = [volume_path(disk, self._settings.storages) for disk in request.definition.disks]
+        with listening_socket(paths.control_socket(vm_id)) as listener:
+            host = HostSide(
+                binary=binary.path,
+                control_descriptor=listener.fileno(),
+                storages=self._settings.storages,
+                switches=self._settings.switches,
+                block_devices=frozenset(path for path in volumes if path.is_block_device()),
+                processors=os.cpu_count() or 1,
+                uefi_code=uefi[0] if uefi else None,
+                account=self._settings.account,
+            )
+            argv = build_arguments(request, host)
+            run_file = _run_file(request, binary, argv)
+            run_file.write(paths.run_file(vm_id))
+            pid = spawn(argv, paths.process_log(vm_id), (listener.fileno(), lock.descriptor))
+        run_file = replace(run_file, pid=pid, start_ticks=start_time(pid) or 0)
+        run_file.write(paths.run_file(vm_id))
+        return run_file
+
+
+def _run_file(request: LaunchRequest, binary: QemuBinary, argv: list[str]) -> RunFile:
+    return RunFile(
+        vm_id=request.vm_id,
+        image=request.image,
+        pid=0,
+        start_ticks=0,
+        started_at=time.time(),
+        qemu_version=binary.version,
+        argv=tuple(argv),
+        control_socket=str(request.paths.control_socket(request.vm_id)),
+        serial_log=str(request.paths.serial_log(request.vm_id)),
+        incoming=isinstance(request.launch, Incoming),
+    )
+
+
+def _greeting_deadline(request: LaunchRequest) -> float:
+    """QEMU greets after it has touched all of the memory, if it is to."""
+    prefault = isinstance(request.launch, Incoming) and request.launch.prefault
+    return _START_DEADLINE + (request.pinned.memory_bytes / _PREFAULT_BYTES_PER_SECOND if prefault else 0.0)
+
+
+async def _end(instance: QemuInstance) -> None:
+    instance.kill()
+    await instance.wait_gone()
+
+
+def _loses_writes(accelerator: Accelerator, version: tuple[int, int, int], size: int) -> bool:
+    """TCG before QEMU 9 loses guest writes during pre-copy when the memory is a multiple of 256 KiB."""
+    return accelerator is Accelerator.TCG and version < _TCG_SAFE_SINCE and size % _TCG_GRANULE == 0

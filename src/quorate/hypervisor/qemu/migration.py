@@ -1,0 +1,175 @@
+"""Moving a memory image: what QEMU is told, and what it tells.
+
+Who stops the guest. QEMU must not: a guest that QEMU stopped at the end of pre-copy runs again by itself on the source
+if the last transfer fails, holder or not. With ``switchover-ack`` set on the source alone QEMU waits, before it would
+stop a running guest, for a consent that the destination never sends; a guest that was stopped by command needs none,
+and then the rest is sent and the transfer completes. QEMU before 8.1 does not know it: there a downtime limit of 1 ms
+must do, which QEMU may undercut when next to nothing is dirty.
+
+Do not let QEMU wait for long once next to nothing is left: it then looks for dirty pages thousands of times a second
+under its big lock, which starves the guest and QMP (gaps of 0.1 to 0.3 s were seen). In the first 100 ms it does not
+look at all: a first pass that ends sooner stays at ``passes`` 1 with ``remaining`` 0, and that is a moment to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from quorate.clusapi.errors import CallerError
+from quorate.clusapi.status import Status
+from quorate.hypervisor.contract import MigrationParameters, MigrationSample
+from quorate.hypervisor.qemu.events import migration_status
+
+Version = tuple[int, int, int]
+
+UNLIMITED: Final = 1 << 40  # bytes per second; QEMU's default is 128 MiB/s, its 0 is not the same in every version
+_SWITCHOVER_ACK_SINCE: Final[Version] = (8, 1, 0)
+_FILE_URI_SINCE: Final[Version] = (8, 2, 0)
+_LEAST_BYTES: Final = 2 << 20  # less says little about a speed
+_LEAST_SECONDS: Final = 0.02  # shorter says little about a dirty rate
+
+
+def source_capabilities(parameters: MigrationParameters, version: Version) -> Mapping[str, object]:
+    """Give the arguments of migrate-set-capabilities for the side that sends to another node."""
+    wait_for_us = version >= _SWITCHOVER_ACK_SINCE
+    states = {"events": True, "return-path": True, "multifd": parameters.multifd_channels > 0}
+    return _capabilities(states | ({"switchover-ack": True} if wait_for_us else {}))
+
+
+def destination_capabilities(parameters: MigrationParameters) -> Mapping[str, object]:
+    """Give the arguments of migrate-set-capabilities for the side that receives."""
+    return _capabilities({"events": True, "multifd": parameters.multifd_channels > 0})
+
+
+def file_capabilities(version: Version) -> Mapping[str, object]:
+    """Give the arguments of migrate-set-capabilities for writing to, or reading from, a file: one way only."""
+    states = {"events": True, "return-path": False, "multifd": False}
+    return _capabilities(states | ({"switchover-ack": False} if version >= _SWITCHOVER_ACK_SINCE else {}))
+
+
+def _capabilities(states: Mapping[str, bool]) -> Mapping[str, object]:
+    # QEMU checks the set as a whole, so their order does not matter
+    return {"capabilities": [{"capability": name, "state": state} for name, state in states.items()]}
+
+
+def transfer_parameters(parameters: MigrationParameters) -> Mapping[str, object]:
+    """Give the arguments of migrate-set-parameters for either side."""
+    arguments: dict[str, object] = {
+        "max-bandwidth": parameters.max_bandwidth or UNLIMITED,
+        "downtime-limit": parameters.downtime_limit_ms,
+    }
+    if parameters.multifd_channels:
+        arguments["multifd-channels"] = parameters.multifd_channels
+    return arguments
+
+
+def has_file_uri(version: Version) -> bool:
+    """Answer whether this QEMU opens image files by itself; an older one is handed the open file."""
+    return version >= _FILE_URI_SINCE
+
+
+def listen_uri(parameters: MigrationParameters, default: Path) -> str:
+    """Tell where an incoming QEMU shall listen."""
+    if parameters.tcp_host is not None:
+        return f"tcp:{parameters.tcp_host}:{parameters.tcp_port}"
+    return f"unix:{parameters.unix_socket or default}"
+
+
+def check_uri(uri: str) -> str:
+    """Let pass only what leads to another QEMU: QEMU's other schemes run programs and write files."""
+    if uri.startswith(("unix:/", "tcp:")):
+        return uri
+    raise CallerError(Status.ERROR_INVALID_PARAMETER, f"{uri!r} is not the address of a waiting QEMU")
+
+
+def bound_uri(uri: str, answer: object) -> str:
+    """Put in the port that the system chose, as query-migrate tells it."""
+    addresses = answer.get("socket-address") if isinstance(answer, Mapping) else None
+    if not uri.startswith("tcp:") or not isinstance(addresses, list):
+        return uri
+    for address in addresses:
+        if isinstance(address, Mapping) and address.get("type") == "inet":
+            return f"{uri.rpartition(':')[0]}:{address['port']}"
+    return uri
+
+
+class Rates:
+    """Measures, from one look at the transfer to the next, how fast it copies and how fast the guest dirties memory.
+
+    QEMU's own figures do not serve: its speed counts bytes on the wire and falls to nothing when there is nothing to
+    send, and its dirty rate comes after a second at the earliest, which is longer than many a migration.
+    """
+
+    def __init__(self) -> None:
+        self._copy_mark: tuple[float, int, int] | None = None  # when, bytes copied, bytes of zero pages
+        self._copy_rate = 0.0
+        self._rough_rate = 0.0  # of zero pages mostly: better than nothing
+        self._pass = 0
+        self._pass_began = 0.0
+        self._dirty_mark: tuple[float, int] | None = None  # when a pass began, bytes dealt with and left
+        self._dirty_rate = 0.0
+
+    def pass_started(self, number: int, now: float) -> None:
+        """Note that QEMU has looked for dirty pages."""
+        self._pass, self._pass_began = number, now
+
+    def copied(self, copied: int, zero: int, remaining: int, now: float) -> float:
+        """Tell the speed in bytes of guest memory per second, measured while there was something to copy.
+
+        Pages of zeros are nearly free: a stretch with many of them says little about what the rest will take.
+        """
+        if self._copy_mark is None:
+            self._copy_mark = now, copied, zero
+            return 0.0
+        since, copied_before, zero_before = self._copy_mark
+        new, new_zero = copied - copied_before, zero - zero_before
+        if now > since and new + new_zero >= _LEAST_BYTES:
+            if new > new_zero:
+                speed = new / (now - since)
+                self._copy_rate = (self._copy_rate + speed) / 2 if self._copy_rate else speed
+            else:
+                self._rough_rate = (new + new_zero) / (now - since)
+            self._copy_mark = now, copied, zero
+        elif not remaining:
+            self._copy_mark = now, copied, zero  # it idles: that says nothing about its speed either
+        return self._copy_rate or self._rough_rate
+
+    def dirtied(self, done: int, remaining: int, now: float) -> float:
+        """Tell the dirty rate: what is dealt with plus what is left grows by just that with each pass."""
+        began = self._pass_began if self._pass else now
+        if self._dirty_mark is None:
+            self._dirty_mark = began, done + remaining
+            return self._dirty_rate
+        since, before = self._dirty_mark
+        if began - since >= _LEAST_SECONDS:
+            self._dirty_rate = max(0, done + remaining - before) / (began - since)
+            self._dirty_mark = began, done + remaining
+        return self._dirty_rate
+
+
+def sample_from(answer: object, rates: Rates, now: float) -> MigrationSample:
+    """Read what query-migrate answers, at ``now`` of the monotonic clock."""
+    fields = answer if isinstance(answer, Mapping) else {}
+    ram = fields.get("ram")
+    ram = ram if isinstance(ram, Mapping) else {}
+    passes, remaining = _whole(ram, "dirty-sync-count"), _whole(ram, "remaining")
+    copied, zero = (_whole(ram, kind) * _whole(ram, "page-size") for kind in ("normal", "duplicate"))
+    copying = passes > 0
+    return MigrationSample(
+        status=migration_status(fields.get("status")),
+        total=_whole(ram, "total"),
+        transferred=_whole(ram, "transferred"),
+        remaining=remaining,
+        dirty_bytes_per_second=rates.dirtied(copied + zero, remaining, now) if copying else 0.0,
+        bytes_per_second=rates.copied(copied, zero, remaining, now) if copying else 0.0,
+        passes=passes,
+        downtime_ms=_whole(fields, "downtime"),
+        sentence=str(fields.get("error-desc") or ""),
+    )
+
+
+def _whole(fields: Mapping[str, object], key: str) -> int:
+    value = fields.get(key)
+    return int(value) if isinstance(value, int | float) else 0

@@ -1,0 +1,59 @@
+"""Transfers of a memory image: how to copy, and how far it is. Part of the contract; import it from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class MigrationStatus(StrEnum):
+    """Where the transfer of a memory image stands, on either side."""
+
+    NONE = "none"  # none was ever started here
+    SETUP = "setup"  # listening, or connecting
+    ACTIVE = "active"
+    PRE_SWITCHOVER = "pre-switchover"
+    DEVICE = "device"  # sending the devices' state
+    POSTCOPY = "postcopy"
+    COMPLETED = "completed"  # everything was sent or loaded: proves nothing about the guest
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Answer whether nothing more will happen in this transfer."""
+        return self in (MigrationStatus.COMPLETED, MigrationStatus.FAILED, MigrationStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationSample:
+    """One look at a transfer; all counters are since its beginning."""
+
+    status: MigrationStatus
+    total: int = 0
+    transferred: int = 0
+    remaining: int = 0
+    dirty_bytes_per_second: float = 0.0  # 0 until the second pass has begun: not yet known
+    bytes_per_second: float = 0.0  # while there was something to copy, zero pages left out; 0: not yet known
+    passes: int = 0
+    downtime_ms: int = 0  # as the hypervisor says it; under-reports
+    sentence: str = ""  # why it failed
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationParameters:
+    """How to copy. Both sides must be given the same number of multifd channels.
+
+    The hypervisor does not stop the guest by itself at the end: the engine does, with ``Instance.stop``.
+    It should do so soon after next to nothing is left (in the first pass too: QEMU looks again after 100 ms at the
+    earliest), since a QEMU that is kept waiting there slows the guest down.
+    """
+
+    max_bandwidth: int = 0  # bytes per second, 0 = unlimited
+    downtime_limit_ms: int = 1
+    multifd_channels: int = 0  # 0 = one stream
+    unix_socket: Path | None = None  # where to listen; None and no tcp_host: VmPaths.migration_socket
+    tcp_host: str | None = None  # listen on this address instead
+    tcp_port: int = 0  # 0 = any free one

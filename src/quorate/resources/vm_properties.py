@@ -1,0 +1,69 @@
+"""The private properties of the two virtual machine types, as tables, and of the types themselves.
+
+Source: the pages virtual-machines-<property> and virtual-machine-configurations-<property>. Where a page is a stub, or
+a choice of ours is behind a number, the row says so.
+"""
+
+from typing import Final
+
+from quorate.clusapi.property_lists import PropertyFormat
+from quorate.clusapi.states import MigrationState, OfflineAction, ShutdownAction, VmResdllContext
+from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
+
+_SZ: Final = PropertyFormat.SZ
+_DWORD: Final = PropertyFormat.DWORD
+_MULTI_SZ: Final = PropertyFormat.MULTI_SZ
+
+VM_STATE: Final = "VmState"
+MIGRATION_STATE: Final = "MigrationState"
+MIGRATION_PROGRESS: Final = "MigrationProgress"
+MIGRATION_FAILURE_REASON: Final = "MigrationFailureReason"
+OFFLINE_ACTION: Final = "OfflineAction"
+SHUTDOWN_ACTION: Final = "ShutdownAction"
+VM_ID: Final = "VmId"
+FOLLOW_CLUSTER_RULE: Final = DWORD_MAX
+"""DefaultMoveType: as the group's priority and MoveTypeThreshold say."""
+
+VIRTUAL_MACHINE: Final = PropertyTable(
+    (
+        PropertyDefinition("CheckApplicationHealth", _DWORD, 0, maximum=1),  # page is a stub
+        PropertyDefinition("CheckHeartbeat", _DWORD, 0, maximum=1),
+        PropertyDefinition(
+            "DefaultMoveType",  # page is a stub
+            _DWORD,
+            FOLLOW_CLUSTER_RULE,
+            maximum=VmResdllContext.LIVE_MIGRATION,
+            also=frozenset({FOLLOW_CLUSTER_RULE}),
+        ),
+        PropertyDefinition(MIGRATION_FAILURE_REASON, _DWORD, 0, read_only=True),
+        PropertyDefinition(MIGRATION_PROGRESS, _DWORD, 0, maximum=100, read_only=True),
+        PropertyDefinition(MIGRATION_STATE, _DWORD, 0, maximum=MigrationState.FAILURE),
+        PropertyDefinition(OFFLINE_ACTION, _DWORD, int(OfflineAction.SAVE), maximum=OfflineAction.SHUTDOWN_FORCE),
+        PropertyDefinition(SHUTDOWN_ACTION, _DWORD, 0, maximum=ShutdownAction.FAILED),
+        PropertyDefinition("StartMemory", _DWORD, 1, when_online=True),
+        PropertyDefinition("VirtualNumaCount", _DWORD, 1, minimum=1, maximum=64, when_online=True),
+        PropertyDefinition(VM_ID, _SZ, ""),
+        PropertyDefinition(VM_STATE, _DWORD, 0, maximum=65536, read_only=True),
+    )
+)
+
+VIRTUAL_MACHINE_CONFIGURATION: Final = PropertyTable(
+    (
+        PropertyDefinition("Definition", _SZ, "", read_only=True),  # ours: changed where it can be validated
+        PropertyDefinition("DependsOnSharedVolumes", _MULTI_SZ, (), when_online=True),
+        PropertyDefinition(VM_ID, _SZ, ""),
+        PropertyDefinition("VmPhysicalDisks", _SZ, "", read_only=True),
+        PropertyDefinition("VmStoreRootPath", _SZ, "", when_online=True),
+        PropertyDefinition("VmSwitchPorts", _SZ, "", read_only=True),
+    )
+)
+
+VIRTUAL_MACHINE_TYPE: Final = PropertyTable(
+    (
+        PropertyDefinition("MigrationExcludeNetworks", _SZ, ""),  # network ids, separated by ';'
+        PropertyDefinition("MigrationNetworkOrder", _SZ, ""),  # network ids, separated by ';'
+        PropertyDefinition("MoveTypeThreshold", _DWORD, 2000),  # at or above this priority moves are live
+    )
+)
+
+VIRTUAL_MACHINE_CONFIGURATION_TYPE: Final = PropertyTable(())

@@ -1,0 +1,210 @@
+"""The HTTP face: JSON over the node's unix socket, which only its owner may open."""
+
+import asyncio
+import json
+import os
+import pwd
+import re
+import socket
+import uuid
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
+from quorate.clusapi.json_types import JsonValue
+from quorate.clusapi.operation_values import inputs_from_json, outputs_to_json
+from quorate.clusapi.status import Status
+from quorate.server import streams
+from quorate.server.dispatcher import Dispatcher, operation_named
+from quorate.server.handlers.cluster import program_version
+from quorate.server.openapi import docs_page, openapi
+from quorate.server.services import CallContext, NodeServices
+
+ACCESS_HEADER: Final = "quorate-access"
+OPERATION_HEADER: Final = "quorate-operation-id"
+_MAX_BODY: Final = 8 << 20
+_OPERATION_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_STREAM_HEADERS: Final = {"cache-control": "no-store"}
+
+
+def build_app(services: NodeServices, dispatcher: Dispatcher, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application; ``routes`` are mounted beside the operations (the web console)."""
+    face = _Face(services, dispatcher)
+    return Starlette(
+        routes=[
+            Route("/v1/events", face.events, methods=["GET"]),
+            Route("/v1/migrations/{vm}/progress", face.progress, methods=["GET"]),
+            Route("/v1/{operation}", face.operation, methods=["POST"]),
+            Route("/openapi.json", face.openapi, methods=["GET"]),
+            Route("/docs", face.docs, methods=["GET"]),
+            *routes,
+        ],
+        exception_handlers={ClusterError: _answer_error, Exception: _answer_bug},
+    )
+
+
+class _Face:
+    """The endpoints."""
+
+    def __init__(self, services: NodeServices, dispatcher: Dispatcher) -> None:
+        self._services = services
+        self._dispatcher = dispatcher
+        self._actor = _account()
+
+    async def operation(self, request: Request) -> Response:
+        operation = operation_named(str(request.path_params["operation"]))
+        inputs = inputs_from_json(operation, await _json_body(request))
+        context = self._context(request)
+        outputs = await self._dispatcher.call(operation.name, inputs, context)
+        headers = {OPERATION_HEADER: context.operation_id}
+        return JSONResponse(outputs_to_json(operation, outputs), headers=headers)
+
+    async def events(self, request: Request) -> Response:
+        asked = request.query_params.get("after") or request.headers.get("last-event-id")
+        if asked is not None and not (asked.isascii() and asked.isdigit()):
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, f"after: {asked!r} is not a sequence")
+        stream = streams.events(self._services, None if asked is None else int(asked))
+        return _stream(stream)
+
+    async def progress(self, request: Request) -> Response:
+        stream = streams.progress(
+            self._services, self._dispatcher, self._context(request), str(request.path_params["vm"])
+        )
+        return _stream(stream)
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(openapi(program_version()))
+
+    async def docs(self, request: Request) -> Response:
+        return HTMLResponse(docs_page(program_version()))
+
+    def _context(self, request: Request) -> CallContext:
+        access = request.headers.get(ACCESS_HEADER, "full")
+        if access not in ("read", "full"):
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, f'{ACCESS_HEADER}: "{access}" is neither read nor full')
+        given = request.headers.get(OPERATION_HEADER, "")
+        operation_id = given if _OPERATION_ID.fullmatch(given) else str(uuid.uuid4())
+        return CallContext(self._actor, access == "full", operation_id)
+
+
+def _account() -> str:
+    """The account whose socket it is: nobody else can open it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+async def _json_body(request: Request) -> JsonValue:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY:
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, f"the body is larger than {_MAX_BODY} bytes")
+    if not body:
+        return {}
+    try:
+        value: JsonValue = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, f"the body is not JSON: {error}") from error
+    return value
+
+
+def _stream(parts: AsyncIterator[str]) -> Response:
+    return StreamingResponse(parts, media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+
+def error_body(error: ClusterError) -> Mapping[str, JsonValue]:
+    """What a client gets instead of outputs."""
+    return {"status": int(error.status), "name": error.status.name, "sentence": error.sentence}
+
+
+def http_code(error: ClusterError) -> int:
+    """The branch of an error as HTTP says it."""
+    if isinstance(error, CallerError):
+        return 400
+    return 409 if isinstance(error, RefusalError) else 503
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ClusterError):
+        return await _answer_bug(request, error)
+    return JSONResponse(error_body(error), status_code=http_code(error))
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    """Tell the client; the exception itself goes on to the daemon's log."""
+    sentence = f"the node failed at this request ({type(error).__name__}); its log says more"
+    return JSONResponse(error_body(FaultError(Status.ERROR_INTERNAL_ERROR, sentence)), status_code=503)
+
+
+class _QuietServer(Server):
+    """uvicorn without its own ideas about signals: the daemon handles them."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpFace:
+    """Serves an application on a unix socket from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, app: Starlette, path: Path) -> None:
+        """Nothing happens before :meth:`start`."""
+        self._path = path
+        config = Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _QuietServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the socket, readable by its owner only, and serve. A socket left by a dead daemon is replaced."""
+        listener = _listener(self._path)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http face")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise FaultError(Status.ERROR_INTERNAL_ERROR, f"the HTTP face on {self._path} did not start")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Finish what is being answered, end streams, and remove the socket."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._task = None
+        self._path.unlink(missing_ok=True)
+
+
+def _listener(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)  # before it listens, so that nobody slips in
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,202 @@
+"""What the server needs of the node that it serves; ``service`` implements it, tests fake it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.json_types import JsonObject, JsonValue
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, VmResdllContext, VmState
+from quorate.clusapi.status import Status
+from quorate.database.cluster_database import ClusterDatabase
+from quorate.hosting.contract import ControlResult
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Who asks, and on whose behalf; it travels with a request that is forwarded to another node."""
+
+    actor: str  # an account of the machine, or "node 2"
+    full_access: bool
+    operation_id: str  # made once, where the request arrived; events carry it
+    forwarded: bool = False  # arrived from another node: never forwarded again
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it for the other node."""
+        return {"actor": self.actor, "full_access": self.full_access, "operation_id": self.operation_id}
+
+
+@dataclass(frozen=True, slots=True)
+class QemuProcess:
+    """One QEMU of this node, whatever it is doing."""
+
+    vm_id: VmId
+    pid: int
+    role: str  # "running", "source", "destination": for people
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """The processes of this node."""
+
+    daemon_pid: int
+    qemu: tuple[QemuProcess, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VmDetails:
+    """What the hosting node knows of a VM beyond the database; never a question to the hypervisor."""
+
+    vm_state: VmState
+    progress: MigrationProgress
+    serial_log: str  # path on the hosting node
+    pid: int | None  # of the QEMU that holds the VM's current image; None when it is off
+    command: tuple[str, ...]  # that QEMU's argv
+
+
+class HostedResources(Protocol):
+    """The part of :class:`quorate.hosting.host.Host` that the server calls."""
+
+    def state(self, resource_id: ResourceId) -> ResourceState:
+        """The live state of a resource; UNKNOWN when it is not hosted here."""
+        ...
+
+    def sentence(self, resource_id: ResourceId) -> str:
+        """Why it is in its state, for people; empty when it is not hosted here."""
+        ...
+
+    async def online_resource(self, resource_id: ResourceId, flags: int = 0) -> Status:
+        """Bring it online: 0, or 997 while it is pending."""
+        ...
+
+    async def offline_resource(
+        self, resource_id: ResourceId, flags: int = 0, vm_context: VmResdllContext | None = None
+    ) -> Status:
+        """Take it offline: 0, or 997 while it is pending."""
+        ...
+
+    async def online_group(self, group_id: GroupId, flags: int = 0) -> Status:
+        """Bring every resource of the group online: 0 or 997."""
+        ...
+
+    async def offline_group(
+        self, group_id: GroupId, flags: int = 0, vm_context: VmResdllContext | None = None
+    ) -> Status:
+        """Take every resource of the group offline: 0 or 997."""
+        ...
+
+    async def fail_resource(self, resource_id: ResourceId) -> Status:
+        """Treat it as failed."""
+        ...
+
+    async def wait_settled(self, group_id: GroupId) -> None:
+        """Wait until no resource of the group is pending."""
+        ...
+
+    async def resource_control(
+        self, resource_id: ResourceId, code: int, data: bytes | None, out_size: int | None
+    ) -> ControlResult:
+        """Carry out a control code."""
+        ...
+
+    async def resource_type_control(
+        self, type_name: str, code: int, data: bytes | None, out_size: int | None
+    ) -> ControlResult:
+        """Carry out a control code of a type."""
+        ...
+
+
+class NodeServices(Protocol):
+    """The node as the server sees it. Methods raise :class:`~quorate.clusapi.errors.ClusterError` and nothing else."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node."""
+        ...
+
+    @property
+    def node_name(self) -> str:
+        """This node's name."""
+        ...
+
+    @property
+    def database(self) -> ClusterDatabase:
+        """The cluster database."""
+        ...
+
+    @property
+    def host(self) -> HostedResources:
+        """The resources that this node hosts."""
+        ...
+
+    def node_state(self, node_id: NodeId) -> NodeState:
+        """State of any node, from leases and the pause mark."""
+        ...
+
+    async def forward(self, node_id: NodeId, operation: str, request: JsonObject) -> JsonObject:
+        """Have another node's ``Dispatcher.serve_forwarded`` answer; FaultError 1722 when it cannot be reached."""
+        ...
+
+    async def wait_attached(self, group_id: GroupId) -> bool:
+        """Wait shortly until the host has a group that the database says is ours; False: it is not ours."""
+        ...
+
+    async def move_group(
+        self,
+        group_id: GroupId,
+        destination: NodeId | None,
+        flags: GroupMoveFlags,
+        vm_contexts: Mapping[str, int],
+        context: CallContext,
+    ) -> Status:
+        """Move a group that this node owns: 997 when under way, 0 when it is there already.
+
+        ``vm_contexts``: by resource type name, as the caller gave them (VM_RESDLL_CONTEXT); empty: as DefaultMoveType
+        says.
+        """
+        ...
+
+    async def cancel_group_operation(self, group_id: GroupId, context: CallContext) -> Status:
+        """Cancel a move: 0 cancelled, 997 cancelling, 5023 when there is none that can be cancelled."""
+        ...
+
+    async def pause_node(self, node_id: NodeId, context: CallContext) -> Status:
+        """Let a node take no new groups."""
+        ...
+
+    async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
+        """End a pause; RefusalError 5058 when the node is not paused."""
+        ...
+
+    async def check_virtual_machine(self, vm_id: VmId, definition: JsonObject) -> JsonObject:
+        """Check and complete a definition (ids, MACs, serials); CallerError 87 with the key and the reason."""
+        ...
+
+    async def place_virtual_machine(self, definition: JsonObject, node_id: NodeId | None) -> NodeId:
+        """Choose the first owner, or check the one that was asked for."""
+        ...
+
+    async def pause_virtual_machine(self, group_id: GroupId) -> None:
+        """Stop the virtual CPUs; RefusalError 5023 unless the VM runs."""
+        ...
+
+    async def resume_virtual_machine(self, group_id: GroupId) -> None:
+        """Let the virtual CPUs run again; RefusalError 5023 unless the VM is paused."""
+        ...
+
+    async def discard_virtual_machine(self, group_id: GroupId) -> None:
+        """Remove what this node keeps of a VM that is off or saved (saved image, logs); its disks stay."""
+        ...
+
+    def process_facts(self) -> ProcessFacts:
+        """The processes of this node."""
+        ...
+
+    def vm_details(self, group_id: GroupId) -> VmDetails | None:
+        """What this node knows of a VM that it hosts; None when it does not."""
+        ...
+
+    def subscribe_progress(self, group_id: GroupId, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever a migration of a VM hosted here has news; returns the unsubscription."""
+        ...

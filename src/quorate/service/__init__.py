@@ -1,0 +1,1 @@
+"""The composition root: reads the configuration, builds and wires everything below, supervises it. Decides nothing."""

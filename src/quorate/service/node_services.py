@@ -1,0 +1,206 @@
+"""The node as the server sees it: every method hands on to the part that knows."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from quorate.clusapi.errors import RefusalError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.identity import GroupId, NodeId, VmId
+from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.states import GroupMoveFlags, NodeState, VmResdllContext
+from quorate.clusapi.status import Status
+from quorate.database.cluster_database import ClusterDatabase
+from quorate.engine.context import EngineContext
+from quorate.engine.groups import Groups
+from quorate.engine.migrations import Migrations
+from quorate.hosting.host import Host
+from quorate.hypervisor.definition import check_definition, complete_definition
+from quorate.hypervisor.definition_json import definition_to_json, parse_definition
+from quorate.server.services import CallContext, ProcessFacts, QemuProcess, VmDetails
+from quorate.service.configuration import NodeConfiguration
+
+FORWARD_TIMEOUT = 30.0
+"""Seconds that another node has for a forwarded operation."""
+ATTACH_TIMEOUT = 2.0
+
+
+class Services:
+    """Implements `server.services.NodeServices`."""
+
+    def __init__(
+        self,
+        context: EngineContext,
+        configuration: NodeConfiguration,
+        host: Host,
+        migrations: Migrations,
+        groups: Groups,
+    ) -> None:
+        """Hand on to these."""
+        self._context = context
+        self._configuration = configuration
+        self._host = host
+        self._migrations = migrations
+        self._groups = groups
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node."""
+        return self._context.node
+
+    @property
+    def node_name(self) -> str:
+        """This node's name."""
+        return self._context.node_name
+
+    @property
+    def database(self) -> ClusterDatabase:
+        """The cluster database."""
+        return self._context.database
+
+    @property
+    def host(self) -> Host:
+        """The resources that this node hosts."""
+        return self._host
+
+    def node_state(self, node_id: NodeId) -> NodeState:
+        """State of any node."""
+        return self._context.view.node_state(node_id)
+
+    async def forward(self, node_id: NodeId, operation: str, request: JsonObject) -> JsonObject:
+        """Have another node answer."""
+        body: JsonObject = {"operation": operation, "request": request}
+        return await self._context.peers.call(node_id, "forward", body, FORWARD_TIMEOUT)
+
+    async def wait_attached(self, group_id: GroupId) -> bool:
+        """Wait shortly until this node hosts a group that the record says is ours."""
+        return await self._groups.wait_attached(group_id, ATTACH_TIMEOUT)
+
+    # --- groups ----------------------------------------------------------------------------------------------------
+
+    async def move_group(
+        self,
+        group_id: GroupId,
+        destination: NodeId | None,
+        flags: GroupMoveFlags,
+        vm_contexts: Mapping[str, int],
+        context: CallContext,
+    ) -> Status:
+        """Move a group of ours."""
+        wanted = next((number for name, number in vm_contexts.items() if name.casefold() == "virtual machine"), None)
+        vm_context = None if wanted is None else VmResdllContext(wanted)
+        return await self._groups.move(group_id, destination, flags, vm_context)
+
+    async def cancel_group_operation(self, group_id: GroupId, context: CallContext) -> Status:
+        """Cancel a migration."""
+        await self._migrations.cancel_migration(group_id)
+        return Status.ERROR_SUCCESS
+
+    # --- nodes -----------------------------------------------------------------------------------------------------
+
+    async def pause_node(self, node_id: NodeId, context: CallContext) -> Status:
+        """Let a node take no new groups."""
+        await self._set_paused(node_id, True, context)
+        return Status.ERROR_SUCCESS
+
+    async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
+        """End a pause."""
+        if not (await self.database.snapshot()).node(node_id).paused:
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_PAUSED, f"{self._context.name_of(node_id)} is not paused")
+        await self._set_paused(node_id, False, context)
+        return Status.ERROR_SUCCESS
+
+    async def _set_paused(self, node: NodeId, paused: bool, context: CallContext) -> None:
+        name = self._context.name_of(node)
+        kind = EventKind.NODE_PAUSED if paused else EventKind.NODE_RESUMED
+        sentence = f"{name} was {'paused and takes no new groups' if paused else 'resumed'}"
+        event = self._context.event(kind, GroupId(node), sentence)
+        named = EventRecord.of(
+            kind,
+            time=event.time,
+            node=self._context.node,
+            object_id=node,
+            object_name=name,
+            sentence=sentence,
+            actor=context.actor,
+            operation_id=context.operation_id,
+        )
+        await self.database.set_node_paused(node, paused, events=(named,))
+
+    # --- virtual machines ------------------------------------------------------------------------------------------
+
+    async def check_virtual_machine(self, vm_id: VmId, definition: JsonObject) -> JsonObject:
+        """Check and complete a definition."""
+        parsed = complete_definition(parse_definition(json.dumps(definition)), vm_id)
+        configuration = self._configuration
+        await asyncio.to_thread(check_definition, parsed, configuration.storage_roots, configuration.storages)
+        completed: JsonObject = json.loads(definition_to_json(parsed))
+        return completed
+
+    async def place_virtual_machine(self, definition: JsonObject, node_id: NodeId | None) -> NodeId:
+        """Choose the first owner, or check the one that was asked for."""
+        if node_id is None:
+            return self.node_id
+        if self.node_state(node_id) is not NodeState.UP:
+            name = self._context.name_of(node_id)
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_DOWN, f"{name} is not up: name another node")
+        return node_id
+
+    async def pause_virtual_machine(self, group_id: GroupId) -> None:
+        """Stop the virtual CPUs."""
+        await self._migrations.pause(group_id)
+
+    async def resume_virtual_machine(self, group_id: GroupId) -> None:
+        """Let the virtual CPUs run again."""
+        await self._migrations.resume(group_id)
+
+    async def discard_virtual_machine(self, group_id: GroupId) -> None:
+        """Remove what this node keeps of a VM that is off or saved; its disks stay."""
+        vm = self._migrations.get(group_id)
+        self._context.paths.vm.serial_log(vm.vm_id).unlink(missing_ok=True)
+        for path in self._context.paths.saved.glob(f"{vm.vm_id}.*.saved"):
+            path.unlink(missing_ok=True)
+
+    # --- facts -----------------------------------------------------------------------------------------------------
+
+    def process_facts(self) -> ProcessFacts:
+        """The processes of this node."""
+        processes = []
+        for vm in self._migrations.all():
+            if vm.instance is not None:
+                role = "source" if vm.group in self._migrations.outgoing else "running"
+                processes.append(QemuProcess(vm.vm_id, vm.instance.pid, role))
+        processes += [
+            QemuProcess(session.vm_id, session.instance.pid, "destination")
+            for session in self._migrations.incoming.values()
+            if session.instance is not None
+        ]
+        return ProcessFacts(os.getpid(), tuple(processes))
+
+    def vm_details(self, group_id: GroupId) -> VmDetails | None:
+        """What this node knows of a VM that it hosts."""
+        vm = self._migrations.find(group_id)
+        if vm is None:
+            return None
+        return VmDetails(
+            vm_state=vm.state,
+            progress=vm.progress,
+            serial_log=str(self._context.paths.vm.serial_log(vm.vm_id)),
+            pid=None if vm.instance is None else vm.instance.pid,
+            command=() if vm.instance is None else _command_line(vm.instance.pid),
+        )
+
+    def subscribe_progress(self, group_id: GroupId, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever a migration of a VM hosted here has news."""
+        return self._migrations.get(group_id).subscribe(callback)
+
+
+def _command_line(pid: int) -> tuple[str, ...]:
+    """Read a process's command line; nothing of a process that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ()
+    return tuple(part.decode(errors="replace") for part in text.split(b"\0")[:-1])

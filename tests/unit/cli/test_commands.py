@@ -1,0 +1,196 @@
+"""What people see: the same commands, word for word, in a process like theirs."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quorate.cli.main import run
+from quorate.server.fake import FakeWorld, running_fake_cluster
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWorld]:
+    with running_fake_cluster(tmp_path, 2) as world:
+        monkeypatch.setenv("QUORATE_CLUSTER", str(tmp_path))
+        yield world
+
+
+class Shell:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, line: str) -> tuple[int, str, str]:
+        self._capsys.readouterr()
+        code = run(line.split())
+        out, err = self._capsys.readouterr()
+        return code, "\n".join(part.rstrip() for part in out.splitlines()).strip("\n"), err
+
+
+@pytest.fixture
+def shell(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+STATUS = """\
+Cluster pocket
+
+ Node    Id   State   Groups   Daemon   QEMU
+ ───────────────────────────────────────────
+ node1   1    Up           2   1001     2001
+ node2   2    Up           0   1002     -
+
+
+ Virtual machine   Node    VM        Resource   Migration
+ ────────────────────────────────────────────────────────
+ web1              node1   Running   Online
+
+
+ Group           Node    State     Type   Resources
+ ──────────────────────────────────────────────────
+ Cluster Group   node1   Offline      1           0"""
+
+MIGRATION = """\
+web1:   0 %, preparing
+web1:  40 %, copying, pass 1, 150.0 MiB left
+web1:  40 %, copying, pass 2, 9.0 MiB left
+web1:  95 %, handing over, pass 2
+web1: 100 %, done
+"web1" runs on node2"""
+
+
+def test_the_life_of_a_virtual_machine(shell: Shell) -> None:
+    assert shell("vm create web1 --guest builtin --node node1") == (
+        0,
+        '"web1" was created on node1; start it: quorate vm start web1',
+        "",
+    )
+    assert shell("vm start web1") == (0, '"web1" runs on node1', "")
+    assert shell("status") == (0, STATUS, "")
+    assert shell("vm migrate web1 --to node2") == (0, MIGRATION, "")
+    assert shell("vm pause web1") == (0, '"web1" is paused', "")
+    assert shell("vm resume web1") == (0, '"web1" runs again', "")
+    assert shell("vm stop web1") == (0, '"web1" is saved', "")
+    assert shell("vm start web1") == (0, '"web1" runs on node2', "")
+    assert shell("vm stop web1 --action turn-off") == (0, '"web1" is off', "")
+    assert shell("vm delete web1 --yes") == (0, '"web1" was deleted; its disks stay', "")
+
+
+def test_refusals_name_rule_remedy_and_status(shell: Shell) -> None:
+    shell("vm create web1 --guest builtin")
+    assert shell("vm migrate web1") == (
+        1,
+        "",
+        "refused: the VM does not run; start it first\n  status 5023 ERROR_INVALID_STATE\n",
+    )
+    code, _, err = shell("vm show web2")
+    assert (code, "5013 ERROR_GROUP_NOT_FOUND" in err) == (2, True)
+    code, _, err = shell("vm create web1 --guest builtin")
+    assert (code, "5010" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nonsense", "vm", "vm create", "vm create x --guest bogus", "--cluster", "vm create x --beat-hz 5", "vm show"],
+)
+def test_mistakes_in_the_command_are_2(shell: Shell, line: str) -> None:
+    code = shell(line)[0]
+    assert code == (0 if line == "vm" else 2)  # a noun alone shows its verbs
+
+
+def test_no_cluster_is_3(shell: Shell, tmp_path: Path) -> None:
+    code, out, err = shell(f"status --cluster {tmp_path}/nothing")
+    assert (code, out) == (3, "")
+    assert "quorate up" in err
+
+
+def test_cancel_takes_already_cancelled_for_success(shell: Shell, world: FakeWorld) -> None:
+    world.pace = 0.3
+    shell("vm create web1 --guest builtin --start")
+    assert shell("vm migrate web1 --no-wait")[0] == 0
+    assert shell("vm cancel web1") == (0, 'the migration of "web1" was cancelled; it runs on', "")
+    assert shell("vm cancel web1") == (0, 'the migration of "web1" was cancelled already', "")
+
+
+def test_json_has_the_same_facts(shell: Shell) -> None:
+    created = json.loads(shell("vm create web1 --guest builtin --start --json")[1])
+    assert created["vm_state"] == 2
+    facts = json.loads(shell("vm show web1 --json")[1])
+    assert {"node", "serial_log", "vm_state", "migration", "definition", "epoch"} <= set(facts)
+    assert facts["definition"]["guest"] == {"kind": "builtin"}
+    nodes = json.loads(shell("node list --json")[1])["nodes"]
+    assert [(node["daemon_pid"], [process["pid"] for process in node["qemu"]]) for node in nodes] == [
+        (1001, [2001]),
+        (1002, []),
+    ]
+    moved = json.loads(shell("--json vm migrate web1")[1])
+    assert (moved["ok"], moved["node"]) == (True, "node2")
+    code, out, err = shell("vm cancel web1 --json")
+    assert (code, out, json.loads(err)["error"]["status"]) == (1, "", 5023)
+    events = [json.loads(line) for line in shell("events --json")[1].splitlines()]
+    assert events[0]["kind"] == "vm.created"
+
+
+@pytest.mark.parametrize("noun", ["status", "vm list", "node list", "group list", "resource list", "vm show web1"])
+def test_tables_fit_100_columns(shell: Shell, noun: str) -> None:
+    name = "web" + "x" * 120
+    run(["vm", "create", name, "--guest", "builtin"])
+    code, out, _ = shell(noun.replace("web1", name))
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_any_control_code_can_be_sent(shell: Shell, world: FakeWorld) -> None:
+    run(["vm", "create", "web1", "--guest", "builtin"])
+    assert run(["resource", "control", "Virtual Machine web1", "0x01000081", "--hex", "00ff"]) == 0
+    assert world.controls[-1][2:] == (0x01000081, b"\x00\xff")
+    assert run(["resource", "control", "Virtual Machine web1", "vm_start_migration", "--to", "node2"]) == 1
+    assert world.controls[-1][2:] == (0x01600004, "node2\0".encode("utf-16-le"))
+    assert run(["resource", "control", "Virtual Machine web1", "UNKNOWN", "--hex", ""]) == 0
+    assert world.controls[-1][3] == b""
+    assert run(["resource", "control", "Virtual Machine web1", "NO_SUCH_CODE"]) == 2
+    assert run(["resource", "control", "Virtual Machine web1", "1", "--hex", "0g"]) == 2
+
+
+def test_delete_asks_and_takes_silence_for_no(shell: Shell) -> None:
+    run(["vm", "create", "web1", "--guest", "builtin"])
+    code, _, err = shell("vm delete web1")
+    assert (code, "--yes" in err) == (2, True)
+    assert shell("vm show web1")[0] == 0
+
+
+def test_explain_shows_the_bits(shell: Shell) -> None:
+    code, out, _ = shell("explain 0x01600004")
+    assert code == 0
+    assert re.search(r"22 +modify +1", out)
+    assert "VM_START_MIGRATION" in out
+    assert "ERROR_INVALID_STATE" in shell("explain 5023")[1]
+    assert shell("explain nonsense_at_all")[0] == 2
+
+
+def test_ctrl_c_leaves_the_migration_running_and_says_so(world: FakeWorld) -> None:
+    run(["vm", "create", "web1", "--guest", "builtin", "--start"])
+    world.pace = 1.0
+    command = [sys.executable, "-m", "quorate.cli.main", "vm", "migrate", "web1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "preparing" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert "goes on" in process.stderr.read()
+    assert [details.progress.is_running for details in world.vms.values()] == [True]
+    world.pace = 0.01
+
+
+def test_the_console_shows_the_serial_log(world: FakeWorld, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    run(["vm", "create", "web1", "--guest", "builtin"])
+    (world.directory / "node1.serial").write_text("beat 1\nbeat 2\n")
+    capfdbinary.readouterr()
+    assert run(["vm", "console", "web1", "--no-follow", "--all"]) == 0
+    assert capfdbinary.readouterr().out == b"beat 1\nbeat 2\n"
