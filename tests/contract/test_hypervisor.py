@@ -44,7 +44,15 @@ from quorate.hypervisor.contract import (
     Speaking,
     VmPaths,
 )
-from quorate.hypervisor.definition import BuiltinGuest, VmDefinition
+from quorate.hypervisor.definition import (
+    BuiltinGuest,
+    Disk,
+    DiskFormat,
+    Nic,
+    NicKind,
+    VmDefinition,
+    complete_definition,
+)
 from quorate.hypervisor.fake import FakeHypervisor, FakeInstance, FakeWorld
 from quorate.hypervisor.qemu import migration
 from quorate.hypervisor.qemu.driver import QemuHypervisor, QemuSettings
@@ -63,6 +71,7 @@ class Bench:
     root: Path
     make: Callable[[str], Hypervisor]
     vm_id: VmId = field(default_factory=lambda: VmId(str(uuid.uuid4())))
+    definition: VmDefinition | None = None  # instead of the usual one
     instances: list[Instance] = field(default_factory=list)
     events: dict[str, list[InstanceEvent]] = field(default_factory=dict)
 
@@ -78,7 +87,7 @@ class Bench:
         return self.paths[node].serial_log(self.vm_id)
 
     async def request(self, node: str, launch: Launch, guest: BuiltinGuest = IDLE) -> LaunchRequest:
-        definition = VmDefinition("web, 1", 64 << 20, guest=guest)
+        definition = complete_definition(self.definition or VmDefinition("web, 1", 64 << 20, guest=guest), self.vm_id)
         pinned = await self.hypervisors["a"].pin(definition)
         image = ImageId(f"image-{len(self.instances)}")
         return LaunchRequest(self.vm_id, definition.name, image, definition, pinned, self.paths[node], launch)
@@ -640,6 +649,28 @@ def test_a_qemu_whose_pid_was_never_noted_is_found(run: Scenario) -> None:
         adopted = await bench.hypervisors["a"].adopt(bench.vm_id, bench.paths["a"])
         assert adopted is not None
         assert bench.keep("a", adopted).pid == instance.pid
+
+    run(body)
+
+
+@pytest.mark.usefixtures("only_qemu")
+def test_disks_and_network_cards_move_along(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", str(bench.root / "a,b.qcow2"), "16M"]
+        await asyncio.to_thread(subprocess.check_call, command)
+        (bench.root / "b.raw").write_bytes(bytes(1 << 20))
+        disks = (Disk(str(bench.root / "a,b.qcow2")), Disk(str(bench.root / "b.raw"), format=DiskFormat.RAW))
+        nics = (Nic(NicKind.USER), Nic(NicKind.USER, model="e1000e"))
+        bench.definition = VmDefinition("web1", 64 << 20, 2, guest=IDLE, disks=disks, nics=nics)
+        source, destination, uri = await bench.pair(IDLE, NOW)
+        await hand_over(source, destination, uri)
+        await destination.cont()
+        await destination.announce()
+        await wait_beats(bench.log("b"))
+        assert seen(bench, "a", "b").continuous
+        with pytest.raises(FaultError):
+            await source.cont()  # the image lock: QEMU itself refuses a second copy of a VM with disks
+        assert await source.run_state() is not RunState.RUNNING
 
     run(body)
 

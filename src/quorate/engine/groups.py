@@ -127,11 +127,26 @@ class Groups:
             if owned is None:
                 return
             self.own(owned)
-        states = {id_: ResourceState(state) for id_, state in owned.run.resource_states.items()}
+        states = self._states_of(owned, snapshot)
         await self._host.attach_group(group, snapshot.resources_of(group.id), states)
         self._attached[group.id] = known
         if arrived:
             await self._after_arrival(owned, group, snapshot, states)
+
+    def _states_of(self, owned: OwnedGroup, snapshot: ClusterSnapshot) -> dict[ResourceId, ResourceState]:
+        """Give the states in which the resources are taken on.
+
+        A pending one was left by a daemon that did not finish it: of a VM, what its QEMU does decides.
+        """
+        states = {id_: ResourceState(state) for id_, state in owned.run.resource_states.items()}
+        if not isinstance(owned, HostedVm):
+            return states
+        pending = (ResourceState.ONLINE_PENDING, ResourceState.OFFLINE_PENDING)
+        runs = owned.instance is not None
+        for resource in snapshot.resources_of(owned.group):
+            if runs or states.get(resource.id) in pending:
+                states[resource.id] = ResourceState.ONLINE if runs else ResourceState.OFFLINE
+        return states
 
     def _new_owned(self, group: GroupInfo, snapshot: ClusterSnapshot) -> OwnedGroup | None:
         ownership, run = snapshot.ownership.get(group.id), snapshot.run.get(group.id)

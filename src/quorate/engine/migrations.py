@@ -204,6 +204,7 @@ class Migrations(VirtualMachines):
         try:
             match brain.outcome:
                 case Outcome.DONE | Outcome.OVERTAKEN:
+                    await self._tell_figures(session)
                     self._forget_source(session)
                     await self.on_left(vm.group)
                 case Outcome.CANCELLED:
@@ -220,6 +221,24 @@ class Migrations(VirtualMachines):
             if self.outgoing.get(vm.group) is session:
                 del self.outgoing[vm.group]
             self._fill_places()
+
+    async def _tell_figures(self, session: OutgoingSession) -> None:
+        """Keep what the source measured: the destination knows nothing of it."""
+        brain = session.brain
+        figures: dict[str, JsonValue] = {
+            "bytes": str(brain.transferred),
+            "passes": brain.convergence.seen_pass,
+            "moments": dict(session.moments),
+        }
+        _log.info("migration figures", vm=session.vm.name, session=brain.session, **figures)
+        sentence = f"sent {brain.transferred} bytes in {brain.convergence.seen_pass} passes"
+        event = self.context.event(
+            EventKind.MIGRATION_STOPPED_SOURCE, session.vm.group, sentence, after=figures, cause=brain.session
+        )
+        try:
+            await self.context.database.append_events((event,))
+        except ClusterError as error:
+            _log.warning("the figures of a migration were not written", sentence=error.sentence)
 
     def _forget_source(self, session: OutgoingSession) -> None:
         session.vm.instance = None
@@ -289,6 +308,7 @@ class Migrations(VirtualMachines):
 
     async def on_incoming_ended(self, session: IncomingSession) -> None:
         """Do what the outcome of a session to here asks for; until then nobody else takes the group on."""
+        _log.info("arrival figures", vm=session.name, session=session.brain.session, moments=dict(session.moments))
         try:
             match session.brain.outcome:
                 case IncomingOutcome.RUNS:

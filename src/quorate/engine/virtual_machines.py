@@ -90,6 +90,10 @@ class VirtualMachines:
             try:
                 await self._launch(vm, image, hv.Restore(saved) if saved is not None else hv.Fresh())
                 report(2, f"{vm.name} runs")
+            except asyncio.CancelledError:
+                await self._discard(vm)
+                await self._write_off(vm, "the start was ended")
+                raise
             except ClusterError as error:
                 await self._discard(vm)
                 await vm.set_state(before, f"did not start: {error.sentence}")

@@ -7,12 +7,17 @@
         |         |    `-> told ----(loaded)----------'--(lease unbroken: straight to noting cont)
         |         |         |
         |         |         `-(cannot load)-> giving back -> ending -> ended
-        `---------+-> ending -> ended
+        `---------+-> ending -> left -> ended
+                              |    `-(yours)-> giving back
+                              `-(the source gave the session up)-> ended
 
 The QEMU here never runs by itself. It runs when the guest has arrived in full and the source has said `yours` for this
 session and our lease is unbroken since the session began (R6): no database stands in the way then. In every other case
 ownership is claimed by a write first. That `cont` may be out is noted before it is sent: only a destination that
 surely never sent it may give back (R7).
+
+A destination that ends its image by its own decision stays (`left`) until the source has given the session up: a gift,
+and `yours`, may be on their way to it, and nobody else may give them back. Nobody leaves while the record names him.
 """
 
 from collections.abc import Callable
@@ -29,9 +34,12 @@ ASK_PAUSE = 0.5
 """Seconds between two questions to the source whether the session lives."""
 SOURCE_PATIENCE = 2.0
 """Seconds without an answer of the source after which a loaded guest looks into the record for itself."""
+GIVEN_UP = "the source has given the session up"
 DROP_PATIENCE = 15.0
 """Seconds without an answer of the source, and without a gift on record, after which the image is dropped: longer than
 the source's lease, so that whoever may take the virtual machine over has the say by then."""
+TOLD_PATIENCE = 5.0
+"""Seconds after `yours` within which the rest must have been loaded: the source has sent all of it by then."""
 SETTLE_PAUSE = 0.2
 
 
@@ -58,6 +66,8 @@ class Phase(Enum):
     """Told, but the guest did not load and never ran here: the record is made to name the giver's image."""
     ENDING = "ending"
     """The QEMU of this session is being ended."""
+    LEFT = "left"
+    """The QEMU is gone by our own decision; the source has not yet given the session up, and may still give to us."""
     ENDED = "ended"
     """Nothing more to do; see the outcome."""
 
@@ -103,6 +113,12 @@ class Incoming:
     outcome: Outcome | None = None
     image_gone: str = ""
     """Why the QEMU here is gone; empty while it lives."""
+    uri: str = ""
+    """Where the QEMU here listens; said again until the source sends."""
+    given_up: bool = False
+    """The source has answered that it does not know the session any more: the record decides."""
+    over: bool = False
+    """Nothing can be given to this session any more."""
     reason: str = ""
 
     def step(self, event: e.Event, now: float) -> Step["Incoming"]:
@@ -134,8 +150,10 @@ def _end(s: Incoming, outcome: Outcome, now: float, *effects: object) -> _Step:
     return Step(ended, (*effects, e.Finish(outcome.value, s.reason)))
 
 
-def _drop(s: Incoming, reason: str, now: float, *effects: object) -> _Step:
-    return _go(replace(s, reason=s.reason or reason), Phase.ENDING, now, e.EndImage(), *effects, e.WakeAfter(1.0))
+def _drop(s: Incoming, reason: str, now: float, *effects: object, over: bool = False) -> _Step:
+    """End the image. Unless the session is `over`, we stay: what the source still gives must find somebody."""
+    dropped = replace(s, reason=s.reason or reason, over=s.over or over)
+    return _go(dropped, Phase.ENDING, now, e.EndImage(), *effects, e.WakeAfter(1.0))
 
 
 def _write(s: Incoming, kind: CasKind, phase: Phase, now: float) -> _Step:
@@ -159,7 +177,7 @@ def _is_answer_to(s: Incoming, event: CasAnswered | CasRefused | CasUnanswered) 
 
 
 def _sentence_of(event: object) -> str:
-    return event.sentence if isinstance(event, e.Trouble) else str(event)
+    return (event.sentence if isinstance(event, e.Trouble) else "") or type(event).__name__
 
 
 # --- preparing, receiving ----------------------------------------------------------------------------------------
@@ -167,7 +185,8 @@ def _sentence_of(event: object) -> str:
 
 def _on_launched(s: Incoming, event: object, now: float) -> _Step:
     assert isinstance(event, e.Launched)
-    return _go(s, Phase.RECEIVING, now, e.TellPrepared(event.uri), e.WakeAfter(ASK_PAUSE))
+    listening = replace(s, uri=event.uri)
+    return _go(listening, Phase.RECEIVING, now, e.TellPrepared(event.uri), e.WakeAfter(ASK_PAUSE))
 
 
 def _on_bad_image(s: Incoming, event: object, now: float) -> _Step:
@@ -176,11 +195,16 @@ def _on_bad_image(s: Incoming, event: object, now: float) -> _Step:
 
 
 def _on_abandoned(s: Incoming, event: object, now: float) -> _Step:
-    return _drop(s, _sentence_of(event), now)
+    return _drop(s, _sentence_of(event), now, over=True)
 
 
 def _on_ask_tick(s: Incoming, event: object, now: float) -> _Step:
     return Step(s, (e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+
+
+def _on_receiving_tick(s: Incoming, event: object, now: float) -> _Step:
+    again = (e.TellPrepared(s.uri),) if s.uri else ()
+    return Step(s, (*again, e.AskSession(), e.WakeAfter(ASK_PAUSE)))
 
 
 def _on_session_alive(s: Incoming, event: object, now: float) -> _Step:
@@ -189,9 +213,10 @@ def _on_session_alive(s: Incoming, event: object, now: float) -> _Step:
 
 def _on_session_dead(s: Incoming, event: object, now: float) -> _Step:
     """Nobody will tell us any more. A loaded guest may be ours by the record; anything less is worth nothing."""
+    known = replace(s, given_up=True)
     if s.phase is Phase.LOADED:
-        return Step(replace(s, reason="the source has given the session up"), (e.ReadRecord(),))
-    return _drop(s, "the source has given the session up", now)
+        return Step(known, (e.ReadRecord(),))
+    return _drop(known, GIVEN_UP, now)
 
 
 def _on_source_silent(s: Incoming, event: object, now: float) -> _Step:
@@ -230,12 +255,12 @@ def _on_loaded_when_told(s: Incoming, event: object, now: float) -> _Step:
 def _on_record_seen_when_loaded(s: Incoming, event: object, now: float) -> _Step:
     """The source is silent or knows nothing: the record decides whether the guest is ours to claim."""
     assert isinstance(event, e.RecordSeen)
-    if s.is_mine(event.record) and (s.reason or now - s.heard >= SOURCE_PATIENCE):
-        return _write(replace(s, record=event.record, reason=""), CasKind.CLAIM, Phase.CLAIMING, now)
+    if s.is_mine(event.record) and (s.given_up or now - s.heard >= SOURCE_PATIENCE):
+        return _write(replace(s, record=event.record), CasKind.CLAIM, Phase.CLAIMING, now)
     if s.is_mine(event.record):
         return Step(s)
-    if s.reason:
-        return _drop(s, s.reason, now)
+    if s.given_up:
+        return _drop(s, GIVEN_UP, now)
     if now - s.heard >= DROP_PATIENCE:
         return _drop(s, f"the source has not answered for {DROP_PATIENCE:.0f} s and has not given the guest", now)
     return Step(s)
@@ -249,7 +274,10 @@ def _on_bad_image_when_told(s: Incoming, event: object, now: float) -> _Step:
 
 
 def _on_told_tick(s: Incoming, event: object, now: float) -> _Step:
-    return Step(s, (e.WakeAfter(1.0),))
+    if now - s.since < TOLD_PATIENCE:
+        return Step(s, (e.WakeAfter(1.0),))
+    late = replace(s, reason=f"the guest was not loaded within {TOLD_PATIENCE:.0f} s after all of it was sent")
+    return _write(late, CasKind.GIVE_BACK, Phase.GIVING_BACK, now)
 
 
 # --- claiming, starting, marking ---------------------------------------------------------------------------------
@@ -273,7 +301,7 @@ def _on_claim_refused(s: Incoming, event: object, now: float) -> _Step:
     known = replace(s, record=event.current, pending=None)
     if known.is_mine(event.current):
         return _write(known, CasKind.CLAIM, Phase.CLAIMING, now)
-    return _drop(known, f"node {event.current.holder} owns the virtual machine", now)
+    return _drop(known, f"node {event.current.holder} owns the virtual machine", now, over=True)
 
 
 def _on_unanswered(s: Incoming, event: object, now: float) -> _Step:
@@ -295,8 +323,8 @@ def _on_lease_lapsed_while_claiming(s: Incoming, event: object, now: float) -> _
     return _write(replace(s, right=Right.MUST_CLAIM), CasKind.CLAIM, Phase.CLAIMING, now)
 
 
-def _on_lease_lapsed_before_cont(s: Incoming, event: object, now: float) -> _Step:
-    """Noted, but not sent: claim first."""
+def _on_lease_lapsed_around_cont(s: Incoming, event: object, now: float) -> _Step:
+    """`cont` is not sent, or not sent again, without a claim: the one that is out may never have been carried out."""
     return _write(replace(s, right=Right.MUST_CLAIM), CasKind.CLAIM, Phase.CLAIMING, now)
 
 
@@ -313,8 +341,11 @@ def _on_noting_tick(s: Incoming, event: object, now: float) -> _Step:
 
 
 def _on_image_lost(s: Incoming, event: object, now: float) -> _Step:
-    """The guest is ours, `cont` may have been sent, and its QEMU is gone: its disks may be newer than any image."""
-    return _end(replace(s, reason=_sentence_of(event)), Outcome.IMAGE_LOST, now)
+    """The guest is ours, `cont` may have been sent, and its QEMU is gone: its disks may be newer than any image.
+
+    The record is marked all the same: whoever finds the session gone may then be sure that nothing is to be given back.
+    """
+    return _write(replace(s, image_gone=_sentence_of(event)), CasKind.MARK, Phase.MARKING, now)
 
 
 def _on_cont_done(s: Incoming, event: object, now: float) -> _Step:
@@ -348,7 +379,7 @@ def _on_mark_refused(s: Incoming, event: object, now: float) -> _Step:
     known = replace(s, record=event.current, pending=None)
     if known.is_mine(event.current):
         return _write(known, CasKind.MARK, Phase.MARKING, now)
-    return _drop(known, f"node {event.current.holder} owns the virtual machine", now)
+    return _drop(known, f"node {event.current.holder} owns the virtual machine", now, over=True)
 
 
 # --- giving back, ending -----------------------------------------------------------------------------------------
@@ -368,6 +399,9 @@ def _on_give_back_refused(s: Incoming, event: object, now: float) -> _Step:
         return Step(s)
     landed = s.pending is not None and s.pending.has_landed_as(event.current)
     outcome = Outcome.GAVE_BACK if landed else Outcome.DROPPED
+    if s.is_mine(event.current):
+        # A claim of the daemon before us has landed: the giver may have ended its image by now.
+        outcome = Outcome.IMAGE_LOST
     return _go(
         replace(s, record=event.current, pending=None, outcome=outcome),
         Phase.ENDING,
@@ -378,7 +412,59 @@ def _on_give_back_refused(s: Incoming, event: object, now: float) -> _Step:
 
 
 def _on_image_ended(s: Incoming, event: object, now: float) -> _Step:
-    return _end(s, s.outcome or Outcome.DROPPED, now)
+    if s.over or s.outcome is not None:
+        return _end(s, s.outcome or Outcome.DROPPED, now)
+    return leave(s, now)
+
+
+def _on_abandoned_while_ending(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, over=True))
+
+
+# --- left --------------------------------------------------------------------------------------------------------
+
+
+def leave(s: Incoming, now: float) -> _Step:
+    """Have no image any more, and wait until the source has given the session up as well."""
+    look = e.ReadRecord() if s.given_up else e.AskSession()
+    return _go(replace(s, image_gone=s.reason), Phase.LEFT, now, look, e.WakeAfter(ASK_PAUSE))
+
+
+def _on_left_tick(s: Incoming, event: object, now: float) -> _Step:
+    if s.given_up:
+        return Step(s, (e.ReadRecord(), e.WakeAfter(ASK_PAUSE)))
+    return Step(s, (e.TellFailed(s.reason), e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+
+
+def _on_yours_when_left(s: Incoming, event: object, now: float) -> _Step:
+    """`cont` was never sent, and nobody but us may give back what was given by `yours` (R5, R7)."""
+    assert isinstance(event, e.Yours)
+    return _write(replace(s, record=event.record), CasKind.GIVE_BACK, Phase.GIVING_BACK, now)
+
+
+def _on_abandoned_when_left(s: Incoming, event: object, now: float) -> _Step:
+    return _end(s, Outcome.DROPPED, now)
+
+
+def _on_session_dead_when_left(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, given_up=True), (e.ReadRecord(),))
+
+
+def _on_source_silent_when_left(s: Incoming, event: object, now: float) -> _Step:
+    return Step(s, (e.ReadRecord(),)) if now - s.heard >= SOURCE_PATIENCE else Step(s)
+
+
+def _on_record_seen_when_left(s: Incoming, event: object, now: float) -> _Step:
+    """Ours, with no image and nobody to give it back to: claimed, and then to be started from its disks."""
+    assert isinstance(event, e.RecordSeen)
+    record = event.record
+    if s.is_mine(record):
+        if s.given_up or now - s.heard >= DROP_PATIENCE:
+            return _write(replace(s, record=record), CasKind.CLAIM, Phase.CLAIMING, now)
+        return Step(s)
+    if s.given_up or record.holder != s.source or record.image != s.source_image:
+        return _end(s, Outcome.DROPPED, now)
+    return Step(s)
 
 
 def _on_ending_tick(s: Incoming, event: object, now: float) -> _Step:
@@ -453,7 +539,7 @@ TABLE: dict[Phase, _Rules] = {
         e.ImageExited: _to(_on_bad_image, _P.ENDING),
         e.Yours: _to(_on_yours_while_receiving, _P.TOLD),
         e.Abandoned: _to(_on_abandoned, _P.ENDING),
-        e.Tick: _to(_on_ask_tick, _P.RECEIVING),
+        e.Tick: _to(_on_receiving_tick, _P.RECEIVING),
         e.SessionAlive: _to(_on_session_alive, _P.RECEIVING),
         e.SessionDead: _to(_on_session_dead, _P.ENDING),
         e.SourceSilent: _to(_on_source_silent, _P.RECEIVING, _P.ENDING),
@@ -486,7 +572,7 @@ TABLE: dict[Phase, _Rules] = {
         e.LoadCompleted: _to(_on_loaded_when_told, *_HAS_RIGHT),
         e.LoadFailed: _to(_on_bad_image_when_told, _P.GIVING_BACK),
         e.ImageExited: _to(_on_bad_image_when_told, _P.GIVING_BACK),
-        e.Tick: _to(_on_told_tick, _P.TOLD),
+        e.Tick: _to(_on_told_tick, _P.TOLD, _P.GIVING_BACK),
         e.LeaseLapsed: _to(_on_lease_lapsed, _P.TOLD),
     },
     _P.CLAIMING: {
@@ -515,8 +601,8 @@ TABLE: dict[Phase, _Rules] = {
         e.ContDone: _late("no cont was sent"),
         e.ContFailed: _late("no cont was sent"),
         e.Tick: _to(_on_noting_tick, _P.NOTING_CONT),
-        e.ImageExited: _to(_on_image_lost, _P.ENDED),
-        e.LeaseLapsed: _to(_on_lease_lapsed_before_cont, _P.CLAIMING),
+        e.ImageExited: _to(_on_image_lost, _P.MARKING),
+        e.LeaseLapsed: _to(_on_lease_lapsed_around_cont, _P.CLAIMING),
     },
     _P.STARTING: {
         **_NO_WRITE,
@@ -530,8 +616,8 @@ TABLE: dict[Phase, _Rules] = {
         e.ContDone: _to(_on_cont_done, _P.MARKING),
         e.ContFailed: _to(_on_cont_failed, _P.STARTING),
         e.Tick: _to(_on_starting_tick, _P.STARTING),
-        e.ImageExited: _to(_on_image_lost, _P.ENDED),
-        e.LeaseLapsed: _late("cont is out; the guard has the say over what runs without a lease"),
+        e.ImageExited: _to(_on_image_lost, _P.MARKING),
+        e.LeaseLapsed: _to(_on_lease_lapsed_around_cont, _P.CLAIMING),
     },
     _P.MARKING: {
         **_NO_CONT,
@@ -567,13 +653,29 @@ TABLE: dict[Phase, _Rules] = {
         **_LAUNCHED,
         **_LOAD_OVER,
         **_NO_QUESTIONS,
-        e.Yours: _late("the image of this session is being ended; it never ran"),
-        e.Abandoned: _late("being ended already"),
+        e.Yours: _late("answered when the image has ended; the source says it again"),
+        e.Abandoned: _to(_on_abandoned_while_ending, _P.ENDING),
         e.RecordSeen: _late("being ended already"),
         e.Tick: _to(_on_ending_tick, _P.ENDING),
-        e.ImageEnded: _to(_on_image_ended, _P.ENDED),
-        e.ImageExited: _to(_on_image_ended, _P.ENDED),
-        e.LeaseLapsed: _late("being ended already"),
+        e.ImageEnded: _to(_on_image_ended, _P.ENDED, _P.LEFT),
+        e.ImageExited: _to(_on_image_ended, _P.ENDED, _P.LEFT),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.ENDING),
+    },
+    _P.LEFT: {
+        **_NO_CONT,
+        **_NO_WRITE,
+        **_LAUNCHED,
+        **_LOAD_OVER,
+        e.Yours: _to(_on_yours_when_left, _P.GIVING_BACK),
+        e.Abandoned: _to(_on_abandoned_when_left, _P.ENDED),
+        e.RecordSeen: _to(_on_record_seen_when_left, _P.LEFT, _P.CLAIMING, _P.ENDED),
+        e.SessionAlive: _to(_on_session_alive, _P.LEFT),
+        e.SessionDead: _to(_on_session_dead_when_left, _P.LEFT),
+        e.SourceSilent: _to(_on_source_silent_when_left, _P.LEFT),
+        e.Tick: _to(_on_left_tick, _P.LEFT),
+        e.ImageEnded: _late("ended already"),
+        e.ImageExited: _late("ended already"),
+        e.LeaseLapsed: _to(_on_lease_lapsed, _P.LEFT),
     },
     _P.ENDED: {event: _late("the session is over") for event in e.EVENTS},
 }

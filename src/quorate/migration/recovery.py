@@ -142,6 +142,9 @@ def recover_incoming(
     )
     mine = state.is_mine(record)
     match found:
+        case FoundIncoming.GONE:
+            gone = replace(state, reason=RESTARTED_DESTINATION, image_gone=RESTARTED_DESTINATION)
+            return _recover_without_image(gone, record, cont_may_be_out=journal.cont_may_be_out)
         case FoundIncoming.RUNNING if mine:
             return _write_incoming(state, CasKind.MARK, incoming.Phase.MARKING)
         case FoundIncoming.LOADED if mine and (journal.cont_may_be_out or journal.told is not None):
@@ -154,30 +157,26 @@ def recover_incoming(
             return Step(
                 replace(state, phase=incoming.Phase.RECEIVING), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE))
             )
-        case FoundIncoming.GONE if mine and not journal.cont_may_be_out:
-            gone = replace(state, image_gone=RESTARTED_DESTINATION, reason=RESTARTED_DESTINATION)
-            if record.is_gift_of(journal.source, journal.source_image):
-                return _write_incoming(gone, CasKind.GIVE_BACK, incoming.Phase.GIVING_BACK)
-            return _lost(gone)
-        case FoundIncoming.GONE if mine:
-            return _lost(replace(state, reason=RESTARTED_DESTINATION))
         case _:
-            dropped = replace(state, phase=incoming.Phase.ENDING, reason=RESTARTED_DESTINATION)
+            # `cont` may be out, so the record was ours; it has moved on: nothing can be given to this session any more.
+            dropped = replace(state, phase=incoming.Phase.ENDING, reason=OVERTAKEN_DESTINATION, over=True)
             return Step(dropped, (i.EndImage(), e.WakeAfter(1.0)))
 
 
+def _recover_without_image(gone: Incoming, record: OwnershipRecord, *, cont_may_be_out: bool) -> Step[Incoming]:
+    if not gone.is_mine(record) and cont_may_be_out:
+        dropped = replace(gone, phase=incoming.Phase.ENDING, over=True)
+        return Step(dropped, (i.EndImage(), e.WakeAfter(1.0)))
+    if gone.is_mine(record) and (cont_may_be_out or not record.is_gift_of(gone.source, gone.source_image)):
+        return _write_incoming(gone, CasKind.MARK, incoming.Phase.MARKING)
+    return incoming.leave(gone, gone.since)
+
+
+OVERTAKEN_DESTINATION = "the virtual machine was taken over while the destination's daemon was away"
 RESTARTED_DESTINATION = "the destination's QEMU ended while its daemon was away"
-
-
-def _lost(state: Incoming) -> Step[Incoming]:
-    ended = replace(state, phase=incoming.Phase.ENDED, outcome=incoming.Outcome.IMAGE_LOST)
-    return Step(ended, (i.Finish(incoming.Outcome.IMAGE_LOST.value, state.reason),))
 
 
 def _write_incoming(state: Incoming, kind: CasKind, phase: incoming.Phase) -> Step[Incoming]:
     assert state.record is not None
-    if kind is CasKind.GIVE_BACK:
-        cas = Cas(kind, 1, state.record, state.source, state.source_image)
-    else:
-        cas = Cas(kind, 1, state.record, state.me, state.image)
+    cas = Cas(kind, 1, state.record, state.me, state.image)
     return Step(replace(state, phase=phase, attempt=1, pending=cas), (SendCas(cas), e.WakeAfter(1.0)))

@@ -342,6 +342,5 @@ def running_fake_cluster(directory: Path, nodes: int = 2) -> Iterator[FakeWorld]
 
 async def stop_fake_cluster(world: FakeWorld) -> None:
     """Stop the nodes."""
-    for node in world.nodes.values():
-        await node.face.stop()
-        await node.wait_later()
+    await asyncio.gather(*(node.face.stop() for node in world.nodes.values()))
+    await asyncio.gather(*(node.wait_later() for node in world.nodes.values()))

@@ -230,7 +230,7 @@ def _stop_virtual_machines(directory: Path) -> None:
     client = BlockingClient.at(str(directory))
     for vm in _machines_on(client):
         try:
-            client.call("OfflineGroup", group=json_text(vm, "group"), flags=DO_NOT_UPDATE_PERSISTENT_STATE)
+            client.call("OfflineResource", resource=json_text(vm, "vm_resource"), flags=DO_NOT_UPDATE_PERSISTENT_STATE)
         except RefusalError as refusal:
             raise FaultError(
                 refusal.status, f"{json_text(vm, 'name')} cannot be stopped: {refusal.sentence}"

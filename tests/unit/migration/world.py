@@ -533,13 +533,16 @@ class World:
             "answer",
             lambda: self._post_write(write, write.result),
             lambda: node.frozen,
-            lost=lambda: self._post_write(write, CasUnanswered(write.cas.attempt)),
+            lost=lambda: self._leave_unanswered(write),
             label=f"{write.cas.kind.value} {write.cas.attempt}",
         )
 
     def lose_write(self, write: Write) -> None:
         """The write gets no answer; it may land later."""
         self.late.append(write)
+        self._leave_unanswered(write)
+
+    def _leave_unanswered(self, write: Write) -> None:
         node = self.nodes[write.node]
         self.later(
             WRITE,
@@ -829,6 +832,7 @@ class World:
 
     def _got_yours(self, node: Node, session: SessionId, epoch: int, revision: int) -> None:
         if node.inc is None or node.inc.id != session or not isinstance(node.inc.brain, Incoming):
+            self._look_after(node)
             return
         b = node.inc.brain
         self.post(node, node.inc, i.Yours(OwnershipRecord(b.me, epoch, b.image, b.source, b.source_image, revision)))
@@ -876,6 +880,7 @@ class World:
         def begin() -> None:
             if node.up and node.generation == generation and node.inc is s and s.phase is incoming.Phase.PREPARING:
                 self._new_image(node.id, Run.INMIGRATE, s.brain.image)
+                self.later(0.01, "launch", listens, lambda: node.frozen)
 
         def listens() -> None:
             q = node.qemus.get(s.brain.image)
@@ -883,7 +888,6 @@ class World:
                 self.post(node, s, i.Launched(f"unix:{q.image}"))
 
         self.later(0.01, "launch", begin, lambda: node.frozen)
-        self.later(0.02, "launch", listens, lambda: node.frozen)
 
     def _ask_session(self, node: Node, s: Session) -> None:
         assert isinstance(s.brain, Incoming)
@@ -1029,7 +1033,7 @@ class World:
     def take_over(self) -> bool:
         """The coordinator's part (I4, R8): a holder without a lease loses the VM to a cold start on node 3."""
         holder = self.nodes[self.record.holder]
-        if not self.guard or holder.lease or holder is self.nodes[THREE]:
+        if holder.lease or holder is self.nodes[THREE] or (holder.up and not self.guard):
             return False
         if self.record.giver is not None:
             giver = self.nodes[self.record.giver]

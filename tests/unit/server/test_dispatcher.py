@@ -32,9 +32,9 @@ def with_world(test: Callable[[FakeWorld], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-async def call(world: FakeWorld, node: str, operation: str, **inputs: object) -> Values:
+async def call(world: FakeWorld, asked: str, operation: str, **inputs: object) -> Values:
     values = Values(inputs)  # type: ignore[arg-type]
-    return await world.nodes[NodeId(node)].dispatcher.call(operation, values, CONTEXT)
+    return await world.nodes[NodeId(asked)].dispatcher.call(operation, values, CONTEXT)
 
 
 def test_every_operation_has_a_handler() -> None:

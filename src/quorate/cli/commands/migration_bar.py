@@ -5,6 +5,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from quorate.cli.commands.migrate import describe
 from quorate.clusapi.progress import MigrationProgress
@@ -16,9 +17,9 @@ class MigrationBar:
     def __init__(self, name: str, console: Console) -> None:
         """Draw on this terminal."""
         self._progress = Progress(
-            TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[name]}", table_column=Column(no_wrap=True, max_width=20)),
+            BarColumn(bar_width=16),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=console,
         )
         self._task = self._progress.add_task("", total=100, name=name)

@@ -9,6 +9,7 @@ from quorate.clusapi.control_code_lookup import control_codes_named
 from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.errors import CallerError, error_from_status
 from quorate.clusapi.json_types import JsonValue, json_text
+from quorate.clusapi.operation_values import Values
 from quorate.clusapi.property_lists import PropertyListError, parse_property_list
 from quorate.clusapi.status import Status
 
@@ -83,6 +84,10 @@ def control_(
         host_node=host,
         out_size=out_size,
     )
+    return _show_answer(number, answer)
+
+
+def _show_answer(number: int, answer: Values) -> int:
     status, data = answer.number("status"), answer.data("output")
     if status and not session.json:
         raise error_from_status(status, answer.optional_text("sentence") or Status(status).meaning)

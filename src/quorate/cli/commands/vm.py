@@ -1,5 +1,6 @@
 """``quorate vm …``, except what moves a VM and its console."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,24 +25,91 @@ _ACTIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltinOptions:
+    """What the built-in guest does."""
+
+    beat_hz: int | None = None
+    "How often a second the built-in guest counts."
+    fill: str | None = None
+    "Memory that the built-in guest fills once, such as 700M."
+    dirty: str | None = None
+    "Memory that the built-in guest rewrites again and again."
+    dirty_rate: str | None = None
+    "How much of it per second, such as 300M."
+
+    def given(self) -> dict[str, JsonValue]:
+        """The options that were given, by the definition's names."""
+        names: dict[str, JsonValue] = {
+            "beat_hz": self.beat_hz,
+            "fill_bytes": self.fill,
+            "dirty_bytes": self.dirty,
+            "dirty_bytes_per_second": self.dirty_rate,
+        }
+        return {name: value for name, value in names.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """What a machine is made of."""
+
+    memory: str | None = None
+    "Its memory, such as 512M or 1G; 128M for the built-in guest."
+    disk: Annotated[list[str] | None, Parameter(negative="")] = None
+    "A disk image; repeat for more."
+    cpus: int | None = None
+    "How many virtual CPUs."
+    kernel: Path | None = None
+    "A Linux kernel to start directly."
+    initrd: Path | None = None
+    "The kernel's initial RAM disk."
+    append: str | None = None
+    "The kernel's command line."
+    nic: Annotated[list[str] | None, Parameter(negative="")] = None
+    "A network card: user, tap=NAME, bridge=NAME or switch=NAME; repeat for more."
+    guest: Literal["builtin"] | None = None
+    "The built-in guest, which counts, dirties memory and prints its count: needs no disk."
+    definition: Path | None = None
+    "A JSON file with the whole definition; the other options change it."
+
+    def whole(self, builtin: BuiltinOptions) -> dict[str, JsonValue]:
+        """The definition that the options make. Raises CallerError 87 for options that do not go together."""
+        made = _definition_of_file(self.definition)
+        simple: dict[str, JsonValue] = {
+            "memory": self.memory or ("128M" if self.guest and "memory" not in made else None),
+            "vcpus": self.cpus,
+            "disks": None if self.disk is None else [_absolute(path) for path in self.disk],
+            "nics": self.nic,
+            "guest": self._guest(builtin.given()),
+        }
+        return {**made, **{key: value for key, value in simple.items() if value is not None}}
+
+    def _guest(self, builtin: dict[str, JsonValue]) -> JsonValue:
+        if self.kernel is None and (self.initrd is not None or self.append is not None):
+            raise _together("--initrd and --append go with --kernel")
+        if self.guest is None and builtin:
+            raise _together("--beat-hz, --fill, --dirty and --dirty-rate go with --guest builtin")
+        if self.guest is not None and self.kernel is not None:
+            raise _together("--guest builtin and --kernel exclude each other")
+        if self.guest is not None:
+            return {"kind": self.guest, **builtin}
+        if self.kernel is None:
+            return None
+        made: dict[str, JsonValue] = {"kind": "kernel", "kernel": _absolute(str(self.kernel))}
+        if self.initrd is not None:
+            made["initrd"] = _absolute(str(self.initrd))
+        if self.append is not None:
+            made["append"] = self.append
+        return made
+
+
 def create_(
     name: str,
     /,
     *,
-    memory: str | None = None,
-    disk: Annotated[list[str] | None, Parameter(negative="")] = None,
-    cpus: int | None = None,
-    kernel: Path | None = None,
-    initrd: Path | None = None,
-    append: str | None = None,
-    nic: Annotated[list[str] | None, Parameter(negative="")] = None,
-    guest: Literal["builtin"] | None = None,
-    beat_hz: int | None = None,
-    fill: str | None = None,
-    dirty: str | None = None,
-    dirty_rate: str | None = None,
+    machine: Annotated[MachineOptions | None, Parameter(name="*")] = None,
+    builtin: Annotated[BuiltinOptions | None, Parameter(name="*")] = None,
     node: str | None = None,
-    definition: Path | None = None,
     start: bool = False,
 ) -> int:
     """Make a virtual machine.
@@ -50,55 +118,14 @@ def create_(
     ----------
     name
         Its name.
-    memory
-        Its memory, such as 512M or 1G; 128M for the built-in guest.
-    disk
-        A disk image; repeat for more.
-    cpus
-        How many virtual CPUs.
-    kernel
-        A Linux kernel to start directly.
-    initrd
-        The kernel's initial RAM disk.
-    append
-        The kernel's command line.
-    nic
-        A network card: user, tap=NAME, bridge=NAME or switch=NAME; repeat for more.
-    guest
-        The built-in guest, which counts, dirties memory and prints its count: needs no disk.
-    beat_hz
-        Built-in guest: how often a second it counts.
-    fill
-        Built-in guest: memory that it fills once, such as 700M.
-    dirty
-        Built-in guest: memory that it rewrites again and again.
-    dirty_rate
-        Built-in guest: how much of it per second, such as 300M.
     node
         Its first node; the best one, if left out.
-    definition
-        A JSON file with the whole definition; the other options change it.
     start
         Start it at once.
     """
-    made = _definition_of_file(definition)
-    simple: dict[str, JsonValue] = {"memory": memory, "vcpus": cpus, "disks": disk, "nics": nic}
-    made.update({key: value for key, value in simple.items() if value is not None})
-    chosen = _guest(
-        guest,
-        kernel,
-        initrd,
-        append,
-        {"beat_hz": beat_hz, "fill_bytes": fill, "dirty_bytes": dirty, "dirty_bytes_per_second": dirty_rate},
-    )
-    if chosen is not None:
-        made["guest"] = chosen
-    if isinstance(disks := made.get("disks"), list):
-        made["disks"] = [_absolute(item) if isinstance(item, str) else item for item in disks]
-    if guest == "builtin":
-        made.setdefault("memory", "128M")
+    definition = (machine or MachineOptions()).whole(builtin or BuiltinOptions())
     client = session.client()
-    created = client.call("CreateVirtualMachine", name=name, definition=made, node=node).as_json()
+    created = client.call("CreateVirtualMachine", name=name, definition=definition, node=node).as_json()
     if start:
         return _online(client, name, timeout=180.0, created=created)
     output.say(f'"{name}" was created on {json_text(created, "node")}; start it: quorate vm start {name}', created)
@@ -250,32 +277,8 @@ def _context(action: str | None) -> bytes | None:
     return pack_property_list(PropertyList.of([("Virtual Machine", PropertyFormat.DWORD, int(_ACTIONS[action]))]))
 
 
-def _guest(
-    guest: str | None,
-    kernel: Path | None,
-    initrd: Path | None,
-    append: str | None,
-    builtin: dict[str, JsonValue],
-) -> JsonValue:
-    given = {key: value for key, value in builtin.items() if value is not None}
-    if kernel is None and (initrd is not None or append is not None):
-        raise CallerError(Status.ERROR_INVALID_PARAMETER, "--initrd and --append go with --kernel")
-    if guest is None and given:
-        raise CallerError(
-            Status.ERROR_INVALID_PARAMETER, "--beat-hz, --fill, --dirty and --dirty-rate go with --guest builtin"
-        )
-    if guest is not None and kernel is not None:
-        raise CallerError(Status.ERROR_INVALID_PARAMETER, "--guest builtin and --kernel exclude each other")
-    if guest is not None:
-        return {"kind": guest, **given}
-    if kernel is None:
-        return None
-    made: dict[str, JsonValue] = {"kind": "kernel", "kernel": _absolute(str(kernel))}
-    if initrd is not None:
-        made["initrd"] = _absolute(str(initrd))
-    if append is not None:
-        made["append"] = append
-    return made
+def _together(sentence: str) -> CallerError:
+    return CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
 
 
 def _absolute(path: str) -> str:

@@ -1,0 +1,36 @@
+# One command per intent. `demo` and `test` set up what they need by themselves.
+PYTHON := .venv/bin/python
+SOURCES := src tests scripts/render-tables bench
+
+.PHONY: demo test check bench soak lock clean
+
+demo: ## a live migration on this machine, and the proof
+	@scripts/setup run
+	@.venv/bin/quorate demo
+
+test: ## everything that must hold, on real processes
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	@$(PYTHON) -m pytest -q tests/contract tests/system
+
+check: ## format, lint, types, layers, unit tests: under a minute, for every commit
+	@scripts/setup test
+	@.venv/bin/ruff format --check --quiet $(SOURCES)
+	@.venv/bin/ruff check --quiet $(SOURCES)
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m pytest -q tests/unit
+
+bench: ## how fast, in ratios to what QEMU does by itself; results in build/bench
+	@scripts/setup test
+	@$(PYTHON) -m bench.run
+
+soak: ## the long repetitions; seeds are printed, a second call goes on
+	@scripts/setup test
+	@QUORATE_SOAK=1 $(PYTHON) -m pytest -q tests
+
+lock: ## write the lock files anew
+	@scripts/lock
+
+clean: ## remove what can be made again
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
