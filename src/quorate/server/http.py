@@ -23,7 +23,7 @@ from quorate.clusapi.errors import CallerError, ClusterError, FaultError, Refusa
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import inputs_from_json, outputs_to_json
 from quorate.clusapi.status import Status
-from quorate.server import streams
+from quorate.server import lookup, streams
 from quorate.server.dispatcher import Dispatcher, operation_named
 from quorate.server.handlers.cluster import program_version
 from quorate.server.openapi import docs_page, openapi
@@ -76,10 +76,9 @@ class _Face:
         return _stream(stream)
 
     async def progress(self, request: Request) -> Response:
-        stream = streams.progress(
-            self._services, self._dispatcher, self._context(request), str(request.path_params["vm"])
-        )
-        return _stream(stream)
+        snapshot = await self._services.database.snapshot()
+        group_id = lookup.virtual_machine(snapshot, str(request.path_params["vm"])).group.id
+        return _stream(streams.progress(self._services, self._dispatcher, self._context(request), group_id))
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(openapi(program_version()))

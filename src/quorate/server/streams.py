@@ -7,12 +7,12 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.identity import GroupId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_int
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
 from quorate.database.contract import Compacted
-from quorate.server import lookup
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.services import CallContext, NodeServices
 
@@ -49,6 +49,9 @@ async def events(services: NodeServices, after: int | None) -> AsyncIterator[str
             newest = (await database.snapshot()).revision
             yield _part("gap", {"after": str(sequence), "sentence": "events between were dropped"}, newest)
             sequence = newest
+        except ClusterError as error:
+            yield _part("error", {"status": int(error.status), "sentence": error.sentence})
+            return
 
 
 async def _with_keepalive(batches: AsyncIterator[T]) -> AsyncIterator[T | None]:
@@ -69,11 +72,16 @@ async def _with_keepalive(batches: AsyncIterator[T]) -> AsyncIterator[T | None]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def progress(services: NodeServices, dispatcher: Dispatcher, context: CallContext, vm: str) -> AsyncIterator[str]:
-    """One part per change until the migration is over; the VM is followed when it changes hands."""
+async def progress(
+    services: NodeServices, dispatcher: Dispatcher, context: CallContext, group_id: GroupId
+) -> AsyncIterator[str]:
+    """One part per change until the migration is over; the VM is followed when it changes hands.
+
+    A VM hosted here tells its news at once; one hosted elsewhere is looked at four times a second.
+    """
     news = asyncio.Event()
-    found = lookup.virtual_machine(await services.database.snapshot(), vm)
-    unsubscribe = services.subscribe_progress(found.group.id, news.set)
+    here = services.vm_details(group_id) is not None
+    unsubscribe = services.subscribe_progress(group_id, news.set) if here else _nothing
     loop = asyncio.get_running_loop()
     shown: JsonObject | None = None
     answered = loop.time()
@@ -81,7 +89,7 @@ async def progress(services: NodeServices, dispatcher: Dispatcher, context: Call
         while True:
             news.clear()
             try:
-                outputs = await dispatcher.call("GetMigrationProgress", Values({"vm": found.group.id}), context)
+                outputs = await dispatcher.call("GetMigrationProgress", Values({"vm": group_id}), context)
                 answered = loop.time()
             except ClusterError as error:
                 if error.status not in _PASSING or loop.time() - answered > _PATIENCE:
@@ -98,6 +106,10 @@ async def progress(services: NodeServices, dispatcher: Dispatcher, context: Call
             await _wait(news)
     finally:
         unsubscribe()
+
+
+def _nothing() -> None:
+    """Nothing was subscribed."""
 
 
 async def _wait(news: asyncio.Event) -> None:

@@ -261,6 +261,11 @@ def test_progress_is_streamed_by_any_node_across_the_change_of_owner(world: Fake
     assert json_int(seen[-1], "percent") == 100
 
 
+def test_a_stream_about_nothing_is_refused_before_it_begins(world: FakeWorld) -> None:
+    assert raw(world, "GET", "/v1/migrations/nothing/progress")[1]["status"] == 5013
+    assert raw(world, "GET", "/v1/events?after=yesterday")[1]["status"] == 87
+
+
 def test_events_are_streamed_from_a_sequence_on(world: FakeWorld, client: BlockingClient) -> None:
     first = client.call("GetEvents", after=0).objects("events")[-1]
     stream = client.stream(f"/v1/events?after={json_text(first, 'sequence')}")
