@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
-from quorate.clusapi.states import GroupType
+from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.contract import Change, Record, Snapshot
@@ -42,6 +42,11 @@ class NodeInfo:
     paused: bool
     properties: RegistryValues
     revision: int
+
+    @property
+    def status(self) -> NodeStatus:
+        """What the membership says of the node besides its state: the value StatusInformation."""
+        return NodeStatus(self.properties.number("StatusInformation"))
 
 
 @dataclass(frozen=True, slots=True)

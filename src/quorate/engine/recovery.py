@@ -139,7 +139,7 @@ class _Recovery:
     async def _bring_in_line(self, vm: HostedVm, instance: hv.Instance) -> None:
         """Make what QEMU does and what the run state says agree."""
         state = await _run_state(instance)
-        if vm.state in (VmState.SAVED, VmState.OFF):
+        if vm.state in (VmState.SAVED, VmState.OFF) or state in (hv.RunState.SHUTDOWN, hv.RunState.PANICKED):
             instance.kill()
             await instance.wait_gone()
             vm.instance = None

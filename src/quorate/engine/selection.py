@@ -6,7 +6,7 @@ import json
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.json_types import JsonObject, json_int
-from quorate.clusapi.states import NodeState
+from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.engine.context import EngineContext
@@ -59,7 +59,7 @@ def _candidate(context: EngineContext, snapshot: ClusterSnapshot, group: GroupId
         node=node.id,
         name=node.name,
         state=NodeState.PAUSED if state is NodeState.UP and node.paused else state,
-        isolated=False,  # a status of the membership, which comes with it
+        isolated=bool(node.status & NodeStatus.ISOLATED),
         possible_owner=all(node.id in r.possible_owners for r in snapshot.resources_of(group)),
     )
 

@@ -278,18 +278,25 @@ class VirtualMachines:
     async def _shut_down(self, vm: HostedVm, instance: hv.Instance, report: Report, *, force: bool) -> None:
         before = vm.state
         await vm.set_state(VmState.STOPPING, "shutting down")
-        await instance.shutdown_guest()
-        gone = asyncio.ensure_future(instance.wait_gone())
+        obeyed = asyncio.Event()
+        unsubscribe = instance.subscribe(
+            lambda event: obeyed.set() if isinstance(event, hv.GuestShutdown | hv.Exited) else None
+        )
         try:
+            await instance.shutdown_guest()
             for second in range(int(GUEST_SHUTDOWN_TIMEOUT)):
-                done, _ = await asyncio.wait((gone,), timeout=1.0)
-                if done:
-                    vm.instance = None
-                    await self._write_off(vm, "shut down")
-                    return
-                report(second + 1, f"{vm.name} is shutting down")
+                try:
+                    async with asyncio.timeout(1.0):
+                        await obeyed.wait()
+                    break
+                except TimeoutError:
+                    report(second + 1, f"{vm.name} is shutting down")
         finally:
-            gone.cancel()
+            unsubscribe()
+        if obeyed.is_set():
+            await self._discard(vm)
+            await self._write_off(vm, "shut down")
+            return
         if force:
             await self._turn_off(vm)
             return
@@ -320,8 +327,13 @@ class VirtualMachines:
     def _watch(self, vm: HostedVm, instance: hv.Instance) -> None:
         def on_event(event: hv.InstanceEvent) -> None:
             match event:
-                case hv.GuestShutdown(by_guest=True):
+                case hv.GuestShutdown(by_guest=True) if vm.group not in self._stopping:
+                    # QEMU stays until it is ended, so that a daemon that was away can still tell what happened.
                     self._shut_down_by_guest.add(vm.group)
+                    instance.kill()
+                case hv.GuestPanicked():
+                    _log.warning("the guest has crashed", vm=vm.name)
+                    instance.kill()
                 case hv.Exited(_, sentence) if vm.instance is instance:
                     self._on_exited(vm, sentence)
                 case _:

@@ -123,7 +123,7 @@ class NodeObject:
             ("NodeName", PropertyFormat.SZ, self.info.name),
             ("NodeDrainStatus", PropertyFormat.DWORD, 0),
             ("NodeDrainTarget", PropertyFormat.DWORD, 0xFFFFFFFF),
-            ("StatusInformation", PropertyFormat.DWORD, 0),
+            ("StatusInformation", PropertyFormat.DWORD, int(self.info.status)),
         )
 
 
