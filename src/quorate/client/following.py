@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
 
+from quorate.clusapi.errors import FaultError
 from quorate.clusapi.json_types import JsonObject, json_text
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
+from quorate.clusapi.status import Status
 
 PATIENCE: Final = 30.0  # seconds without news (a daemon that restarts) before following gives up
 RETRY_AFTER: Final = 0.2
@@ -15,6 +17,13 @@ RETRY_AFTER: Final = 0.2
 def progress_target(vm: str) -> str:
     """The path of a VM's progress stream."""
     return f"/v1/migrations/{quote(vm, safe='')}/progress"
+
+
+def silent(vm: str) -> FaultError:
+    """The error of streams that end again and again without telling how the migration went."""
+    return FaultError(
+        Status.RPC_S_CALL_FAILED, f"no node tells how the migration of {vm} goes; it may still go on: look at the VM"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from quorate.client.asynchronous import AsyncClient
-from quorate.client.following import PATIENCE, RETRY_AFTER, Follower, MigrationResult, progress_target
+from quorate.client.following import PATIENCE, RETRY_AFTER, Follower, MigrationResult, progress_target, silent
 from quorate.clusapi.errors import FaultError, error_from_status
 from quorate.clusapi.json_types import json_int, json_text
 from quorate.clusapi.progress import MigrationProgress
@@ -31,10 +31,13 @@ class Migration:
                         raise error_from_status(json_int(part, "status", 1), json_text(part, "sentence"))
                     heard = loop.time()
                     yield self._follower.take(part)
-            except FaultError:
-                if loop.time() - heard > PATIENCE:
-                    raise
+            except FaultError as error:
+                broken = error
+            else:
+                broken = silent(self._vm)
             if self._follower.result is None:
+                if loop.time() - heard > PATIENCE:
+                    raise broken
                 await asyncio.sleep(RETRY_AFTER)
 
     async def result(self) -> MigrationResult:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from quorate.client.blocking import BlockingClient
-from quorate.client.following import PATIENCE, RETRY_AFTER, Follower, MigrationResult, progress_target
+from quorate.client.following import PATIENCE, RETRY_AFTER, Follower, MigrationResult, progress_target, silent
 from quorate.clusapi.errors import FaultError, error_from_status
 from quorate.clusapi.json_types import json_int, json_text
 from quorate.clusapi.progress import MigrationProgress
@@ -33,8 +33,11 @@ class MigrationWatch:
                         raise error_from_status(json_int(part, "status", 1), json_text(part, "sentence"))
                     heard = time.monotonic()
                     yield self._follower.take(part)
-            except FaultError:
-                if time.monotonic() - heard > PATIENCE:
-                    raise
+            except FaultError as error:
+                broken = error
+            else:
+                broken = silent(self._vm)
             if self._follower.result is None:
+                if time.monotonic() - heard > PATIENCE:
+                    raise broken
                 time.sleep(RETRY_AFTER)

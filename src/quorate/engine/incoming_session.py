@@ -14,6 +14,7 @@ from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.records import RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
+from quorate.engine.fault_points import FaultPoints, Point
 from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
 from quorate.hypervisor import contract as hv
@@ -55,6 +56,7 @@ class IncomingSession:
         self._on_ended = on_ended
         self._request = request
         self._parameters = parameters or hv.MigrationParameters()
+        self._faults = FaultPoints(context.node_name)
         self._incarnation = context.lease.incarnation
         self._events: deque[i.Event] = deque()
         self._stepping = False
@@ -108,7 +110,7 @@ class IncomingSession:
     def _on_instance_event(self, event: hv.InstanceEvent) -> None:
         match event:
             case hv.MigrationChanged(hv.MigrationStatus.COMPLETED, _):
-                self.post(i.LoadCompleted())
+                self._faults.then(Point.LOADED, lambda: self.post(i.LoadCompleted()), self._spawn)
             case hv.MigrationChanged(hv.MigrationStatus.FAILED, sentence):
                 self.post(i.LoadFailed(sentence or "QEMU says that the guest did not load"))
             case hv.Exited(_, sentence):
@@ -200,6 +202,7 @@ class IncomingSession:
             self._launching = False
             self.post(i.LaunchFailed(error.sentence))
             return
+        await self._faults.reach(Point.PREPARING)
         self._launching = False
         if self.brain.phase is Phase.ENDING:
             # Given up while it was being launched: this is the QEMU that the ending could not find.
@@ -263,6 +266,8 @@ class IncomingSession:
         if isinstance(answer, CasAnswered):
             self.run = Versioned(new, answer.record.revision)
         self.moments[f"{cas.kind.value} answered"] = self._context.now()
+        if cas.kind is CasKind.MARK:
+            await self._faults.reach(Point.MARKED)
         self.post(answer)
 
     def _events_of_move(self, epoch: int) -> tuple[EventRecord, ...]:

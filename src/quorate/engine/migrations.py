@@ -19,7 +19,8 @@ from quorate.clusapi.status import E_FAIL, Status
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.hosted import HostedVm, to_brain
 from quorate.engine.incoming_session import IncomingSession
-from quorate.engine.outgoing_session import OutgoingSession, fresh_progress
+from quorate.engine.outgoing_news import fresh_progress
+from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.selection import choose, describe
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report

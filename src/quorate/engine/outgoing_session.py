@@ -8,42 +8,24 @@ from dataclasses import replace
 import structlog
 
 from quorate.clusapi.errors import ClusterError, FaultError
-from quorate.clusapi.events import EventKind
 from quorate.clusapi.json_types import JsonObject
-from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.records import RunState
+from quorate.engine.fault_points import FaultPoints, Point
 from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import OutgoingNote
+from quorate.engine.outgoing_news import OutgoingNews
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
-from quorate.migration.outgoing import Outcome, Outgoing, Phase
+from quorate.migration.outgoing import Outgoing, Phase
 from quorate.migration.ownership import Cas, CasKind, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
 from quorate.peers.client import PeerUnreachable
 from quorate.peers.messages import OfSession, Prepare
 
 _log = structlog.get_logger("migration")
-
-PHASE_WORDS = {
-    Phase.QUEUED: "waiting",
-    Phase.PREPARING: "preparing",
-    Phase.TRANSFER: "copying",
-    Phase.CANCELLING: "cancelling",
-    Phase.STOPPING: "stopping",
-    Phase.GIVING: "handing over",
-    Phase.GIVEN: "handing over",
-    Phase.SETTLING: "settling",
-    Phase.NOTING_YOURS: "handing over",
-    Phase.TELLING: "handing over",
-    Phase.NOTING_TAKE_BACK: "taking back",
-    Phase.TAKING_BACK: "taking back",
-    Phase.RESUMING: "resuming",
-    Phase.ENDING_IMAGE: "finishing",
-    Phase.ENDED: "ended",
-}
 
 
 class OutgoingSession:
@@ -75,8 +57,9 @@ class OutgoingSession:
         self._stepping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._started = self._context.now()
-        self._copying_since = self._started
+        self._copying_since = self._context.now()
+        self._news = OutgoingNews(vm, self._copying_since)
+        self._faults = FaultPoints(self._context.node_name)
         self._unsubscribe: Callable[[], None] = lambda: None
         if vm.instance is not None:
             self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
@@ -101,7 +84,7 @@ class OutgoingSession:
 
     def carry_on(self, effects: tuple[object, ...]) -> None:
         """Begin with the effects of a recovery."""
-        self._show()
+        self._news.show(self.brain)
         for effect in effects:
             self._do(effect)
 
@@ -120,11 +103,11 @@ class OutgoingSession:
                 reason=step.state.reason,
             )
         if step.state.migration_state is not before.migration_state:
-            self._publish(before.migration_state)
+            self._news.publish(self.brain, self._context_task)
         if isinstance(event, e.Sampled):
-            self._show_sample(event.sample)
+            self._news.show_sample(self.brain, event.sample)
         elif step.state.phase is not before.phase:
-            self._show()
+            self._news.show(self.brain)
         for effect in step.effects:
             self._do(effect)
 
@@ -148,7 +131,7 @@ class OutgoingSession:
     def _on_transfer(self, status: hv.MigrationStatus, sentence: str) -> None:
         match status:
             case hv.MigrationStatus.COMPLETED:
-                self.post(e.TransferCompleted())
+                self._faults.then(Point.COMPLETED, lambda: self.post(e.TransferCompleted()), self._spawn)
             case hv.MigrationStatus.FAILED:
                 self.post(e.TransferFailed(sentence or "QEMU says that the transfer failed"))
             case hv.MigrationStatus.CANCELLED:
@@ -163,7 +146,7 @@ class OutgoingSession:
             case e.NoteBegun():
                 self._note(Noted.BEGUN, None)
             case e.NoteYours():
-                self._note(Noted.YOURS, e.YoursNoted())
+                self._faults.then(Point.GIVEN, lambda: self._note(Noted.YOURS, e.YoursNoted()), self._spawn)
             case e.NoteTakeBack():
                 self._note(Noted.TAKE_BACK, e.TakeBackNoted())
             case e.AskPrepare():
@@ -181,7 +164,7 @@ class OutgoingSession:
             case SendCas(cas):
                 self._spawn(self._send_cas(cas))
             case e.SendYours(epoch, revision):
-                self._spawn(self._say("yours", epoch=epoch, revision=revision))
+                self._spawn(self._say_yours(epoch, revision))
             case e.Abandon():
                 self._context_task(self._abandon())
             case e.EndImage():
@@ -190,7 +173,7 @@ class OutgoingSession:
                 self._wake_after(seconds)
             case e.Tell(sentence):
                 _log.warning("migration", vm=self.vm.name, sentence=sentence)
-                self._show(sentence)
+                self._news.show(self.brain, sentence)
             case e.Finish():
                 self._context_task(self._finish())
             case _:
@@ -259,6 +242,7 @@ class OutgoingSession:
 
     async def _sample(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        await self._faults.reach(Point.PRE_COPY)
         try:
             seen = await self._instance().migration()
         except ClusterError as error:
@@ -302,6 +286,7 @@ class OutgoingSession:
         except ClusterError as error:
             self.post(e.StopFailed(error.sentence))
             return
+        await self._faults.reach(Point.STOPPED)
         self.post(e.Stopped())
 
     async def _resume_guest(self) -> None:
@@ -315,6 +300,8 @@ class OutgoingSession:
     async def _send_cas(self, cas: Cas) -> None:
         answer = await self.vm.change_owner(cas, self._run_with(cas.kind))
         self.moments[f"{cas.kind.value} answered"] = self._context.now()
+        if cas.kind is CasKind.GIVE:
+            await self._faults.reach(Point.CAS_SENT)
         self.post(answer)
 
     def _run_with(self, kind: CasKind) -> RunState:
@@ -328,12 +315,15 @@ class OutgoingSession:
         )
         return replace(self.vm.run, vm=vm)
 
-    async def _say(self, kind: str, *, sentence: str = "", epoch: int = 0, revision: int = 0) -> None:
-        message = OfSession(self.brain.session, sentence=sentence, epoch=epoch, revision=revision)
+    async def _say_yours(self, epoch: int, revision: int) -> None:
+        message = OfSession(self.brain.session, epoch=epoch, revision=revision)
+        await self._faults.reach(Point.YOURS_SENT)
         try:
-            await self._context.peers.call(self.brain.destination, kind, message.to_json(), timeout=1.0)
+            await self._context.peers.call(self.brain.destination, "yours", message.to_json(), timeout=1.0)
         except ClusterError as error:
-            _log.debug("the destination was not told", kind=kind, sentence=error.sentence)
+            _log.debug("the destination was not told", kind="yours", sentence=error.sentence)
+            return
+        await self._faults.reach(Point.YOURS_HEARD)
 
     async def _ask(self, kind: str) -> JsonObject:
         message = OfSession(self.brain.session)
@@ -352,6 +342,7 @@ class OutgoingSession:
                 return
 
     async def _end_image(self) -> None:
+        await self._faults.reach(Point.ENDING)
         instance = self.vm.instance
         if instance is not None:
             instance.kill()
@@ -376,65 +367,5 @@ class OutgoingSession:
             raise hv.HypervisorGone(self.vm.vm_id, "the source's QEMU is gone")
         return instance
 
-    # --- what people see -------------------------------------------------------------------------------------------
-
-    def _publish(self, before: MigrationState) -> None:
-        """Write a new MigrationState where no write of ownership carries it."""
-        brain = self.brain
-        if brain.phase is Phase.PREPARING or brain.migration_state is MigrationState.DATA_TRANSFER:
-            sentence = f"moving to {self._context.name_of(brain.destination)}"
-            self._context_task(self._write_state(brain.migration_state, sentence))
-
-    async def _write_state(self, state: MigrationState, sentence: str) -> None:
-        event = self._context.event(
-            EventKind.MIGRATION_STATE, self.vm.group, sentence, after=int(state), cause=self.brain.session
-        )
-        try:
-            await self.vm.set_migration(state, 0, sentence, (event,), queued=False)
-        except ClusterError as error:
-            _log.warning("the migration's state was not written", vm=self.vm.name, sentence=error.sentence)
-
-    def _show(self, sentence: str = "") -> None:
-        brain = self.brain
-        now = self._context.now()
-        self.vm.show(
-            replace(
-                self.vm.progress,
-                state=brain.migration_state,
-                percent=100 if brain.outcome is Outcome.DONE else self.vm.progress.percent,
-                failure_reason=E_FAIL if brain.migration_state is MigrationState.FAILURE else 0,
-                queued=brain.phase is Phase.QUEUED,
-                session=brain.session,
-                source=self._context.name_of(brain.me),
-                destination=self._context.name_of(brain.destination),
-                phase=PHASE_WORDS[brain.phase],
-                elapsed=now - self._started,
-                sentence=sentence or brain.reason,
-            )
-        )
-
-    def _show_sample(self, sample: Sample) -> None:
-        done = 1.0 - sample.remaining / sample.total if sample.total and sample.passes <= 1 else 0.95
-        percent = max(self.vm.progress.percent, min(99, int(100 * done)))
-        rate = sample.bytes_per_second - sample.dirty_bytes_per_second
-        self.vm.progress = replace(
-            self.vm.progress,
-            percent=percent,
-            passes=sample.passes,
-            total=sample.total,
-            remaining=sample.remaining,
-            rate=sample.bytes_per_second,
-            dirty_rate=sample.dirty_bytes_per_second,
-            time_left=sample.remaining / rate if rate > 0 else None,
-        )
-        self._show()
-
 
 _OUTLIVING: set[asyncio.Task[None]] = set()
-
-
-def fresh_progress(source: str, destination: str, session: str) -> MigrationProgress:
-    """Give the progress of a migration that was just accepted."""
-    return MigrationProgress(
-        state=MigrationState.SETUP, session=session, source=source, destination=destination, phase="waiting"
-    )

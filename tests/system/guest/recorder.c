@@ -293,7 +293,7 @@ static void record_on(uint64_t first, uint64_t capacity, uint64_t run)
         for (int i = 0; i < PAGES_PER_RECORD; i++)
             turn_page(turn++);
         if (number % CHECK_EVERY == 0) {
-            check_record(number * 2654435761u % number + 1, first);
+            check_record((number * 0x9E3779B97F4A7C15u >> 16) % number + 1, first);
             checked++;
         }
         uint64_t now = monotonic_ns();

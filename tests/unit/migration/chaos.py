@@ -13,10 +13,12 @@ FAULTS = (
     "kill qemu", "freeze qemu", "thaw qemu", "kill daemon", "restart daemon", "freeze daemon", "thaw daemon", "lapse",
     "kill node", "reboot node", "cut", "heal", "cut link", "heal link", "lose", "duplicate", "silence", "speech",
     "lose write", "land late", "drop late", "fail transfer", "cancel", "unreachable", "another", "take over",
+    "mute", "unmute",
 )  # fmt: skip
 UNDOES = {
     "thaw qemu": "freeze qemu", "restart daemon": "kill daemon", "thaw daemon": "freeze daemon", "heal": "cut",
     "heal link": "cut link", "speech": "silence", "land late": "lose write", "reboot node": "kill node",
+    "unmute": "mute",
 }  # fmt: skip
 
 
@@ -35,7 +37,7 @@ class Chaos:
         self.faults = faults
         self.rate = rng.choice((0.02, 0.06, 0.15, 0.3)) if rate is None else rate
         self.haste = rng.choice((0.0, 0.02, 0.1))
-        for name in ("note_fails", "load_fails", "stops_by_itself"):
+        for name in ("note_fails", "load_fails", "launch_fails", "stops_by_itself"):
             p = rng.choice((0.0, 0.0, 0.3)) if faults else 0.0
             setattr(self.world, name, lambda p=p: rng.random() < p)
 
@@ -85,10 +87,12 @@ class Chaos:
             "heal link": lambda: setattr(world, "link_cut", False),
             "silence": lambda: setattr(world, "database_silent", True),
             "speech": lambda: setattr(world, "database_silent", False),
+            "mute": lambda: setattr(world, "database_mute", True),
+            "unmute": lambda: setattr(world, "database_mute", False),
             "lose": lambda: self.lose(("message", "answer")),
             "lose write": lambda: self.lose(("write",)),
             "duplicate": self.duplicate,
-            "land late": lambda: world.late and world.land(world.late.pop(rng.randrange(len(world.late)))),
+            "land late": self.land_late,
             "drop late": lambda: world.late and world.late.pop(rng.randrange(len(world.late))),
             "cancel": lambda: world.cancel(node),
             "another": lambda: self.another(),
@@ -110,6 +114,10 @@ class Chaos:
             self.world.say(f"lost: {item.kind} {item.label}")
             assert item.lost is not None
             item.lost()
+
+    def land_late(self) -> None:
+        if self.world.late:
+            self.world.land_late(self.rng.randrange(len(self.world.late)), answered=self.rng.random() < 0.5)
 
     def duplicate(self) -> None:
         items = [item for item in self.world.pool if item.kind == "message"]

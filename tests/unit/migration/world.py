@@ -183,6 +183,9 @@ Watcher = Callable[[Node, Session, str, object], None]
 class World:
     """Three nodes, one virtual machine."""
 
+    driver_waits_for_stop = True
+    """The driver answers `stop` only when the guest is stopped for good, not while QEMU is finishing by itself."""
+
     def __init__(self, *, guard: bool = True) -> None:
         self.now = 0.0
         self.guard = guard
@@ -196,6 +199,9 @@ class World:
         self.cut = False
         self.link_cut = False
         self.database_silent = False
+        """Writes and reads get no answer; a write may land later."""
+        self.database_mute = False
+        """Writes land, and nobody is told."""
         self.late: list[Write] = []
         self.outcomes: list[tuple[NodeId, Side, SessionId, str]] = []
         self.cold_starts: list[tuple[NodeId, str]] = []
@@ -203,9 +209,8 @@ class World:
         self.node_died = False
         self.note_fails: Callable[[], bool] = lambda: False
         self.load_fails: Callable[[], bool] = lambda: False
+        self.launch_fails: Callable[[], bool] = lambda: False
         self.stops_by_itself: Callable[[], bool] = lambda: False
-        self.driver_waits_for_stop = True
-        """The driver answers `stop` only when the guest is stopped for good, not while QEMU is finishing by itself."""
         self.record = OwnershipRecord(ONE, 1, self._new_image(ONE, Run.RUNNING).image, None, None, 1)
 
     # --- basics ----------------------------------------------------------------------------------------------------
@@ -527,6 +532,12 @@ class World:
             self.lose_write(write)
             return
         self.land(write)
+        if self.database_mute:
+            self._leave_unanswered(write)
+            return
+        self._answer_write(write)
+
+    def _answer_write(self, write: Write) -> None:
         node = self.nodes[write.node]
         self.later(
             WRITE,
@@ -550,6 +561,13 @@ class World:
             lambda: self._post_write(write, CasUnanswered(write.cas.attempt)),
             lambda: node.frozen,
         )
+
+    def land_late(self, index: int, *, answered: bool) -> None:
+        """A write that was given up as unanswered lands after all; its answer may come even later."""
+        write = self.late.pop(index)
+        self.land(write)
+        if answered:
+            self._answer_write(write)
 
     def land(self, write: Write) -> None:
         """The write reaches the record."""
@@ -878,7 +896,11 @@ class World:
         generation = node.generation
 
         def begin() -> None:
-            if node.up and node.generation == generation and node.inc is s and s.phase is incoming.Phase.PREPARING:
+            if not node.up or node.generation != generation or node.inc is not s:
+                return
+            if self.launch_fails():
+                self.post(node, s, i.LaunchFailed("QEMU did not start"))
+            elif s.phase is incoming.Phase.PREPARING:
                 self._new_image(node.id, Run.INMIGRATE, s.brain.image)
                 self.later(0.01, "launch", listens, lambda: node.frozen)
 
@@ -1050,8 +1072,8 @@ class World:
 
     def heal(self) -> None:
         """No more faults: everything thaws, comes back, flows and answers. What was lost lands first."""
-        self.cut = self.link_cut = self.database_silent = False
-        self.note_fails = self.load_fails = self.stops_by_itself = lambda: False
+        self.cut = self.link_cut = self.database_silent = self.database_mute = False
+        self.note_fails = self.load_fails = self.launch_fails = self.stops_by_itself = lambda: False
         for q in self.all_qemus():
             if q.alive and q.frozen:
                 self.thaw_qemu(q)

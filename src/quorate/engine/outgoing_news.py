@@ -1,0 +1,103 @@
+"""What people see of a migration away from this node: its progress as it goes, and MigrationState in the database."""
+
+from dataclasses import replace
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.events import EventKind
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import MigrationState
+from quorate.clusapi.status import E_FAIL
+from quorate.engine.fault_points import Spawn
+from quorate.engine.hosted import HostedVm
+from quorate.migration.convergence import Sample
+from quorate.migration.outgoing import Outcome, Outgoing, Phase
+
+_log = structlog.get_logger("migration")
+
+PHASE_WORDS = {
+    Phase.QUEUED: "waiting",
+    Phase.PREPARING: "preparing",
+    Phase.TRANSFER: "copying",
+    Phase.CANCELLING: "cancelling",
+    Phase.STOPPING: "stopping",
+    Phase.GIVING: "handing over",
+    Phase.GIVEN: "handing over",
+    Phase.SETTLING: "settling",
+    Phase.NOTING_YOURS: "handing over",
+    Phase.TELLING: "handing over",
+    Phase.NOTING_TAKE_BACK: "taking back",
+    Phase.TAKING_BACK: "taking back",
+    Phase.RESUMING: "resuming",
+    Phase.ENDING_IMAGE: "finishing",
+    Phase.ENDED: "ended",
+}
+
+
+class OutgoingNews:
+    """Tells of one migration."""
+
+    def __init__(self, vm: HostedVm, started: float) -> None:
+        """Tell of a migration that began at ``started``."""
+        self._vm = vm
+        self._context = vm.context
+        self._started = started
+
+    def publish(self, brain: Outgoing, spawn: Spawn) -> None:
+        """Write a new MigrationState where no write of ownership carries it."""
+        if brain.phase is Phase.PREPARING or brain.migration_state is MigrationState.DATA_TRANSFER:
+            spawn(self._write_state(brain, f"moving to {self._context.name_of(brain.destination)}"))
+
+    async def _write_state(self, brain: Outgoing, sentence: str) -> None:
+        state = brain.migration_state
+        event = self._context.event(
+            EventKind.MIGRATION_STATE, self._vm.group, sentence, after=int(state), cause=brain.session
+        )
+        try:
+            await self._vm.set_migration(state, 0, sentence, (event,), queued=False)
+        except ClusterError as error:
+            _log.warning("the migration's state was not written", vm=self._vm.name, sentence=error.sentence)
+
+    def show(self, brain: Outgoing, sentence: str = "") -> None:
+        """Show how far the migration has come."""
+        now = self._context.now()
+        self._vm.show(
+            replace(
+                self._vm.progress,
+                state=brain.migration_state,
+                percent=100 if brain.outcome is Outcome.DONE else self._vm.progress.percent,
+                failure_reason=E_FAIL if brain.migration_state is MigrationState.FAILURE else 0,
+                queued=brain.phase is Phase.QUEUED,
+                session=brain.session,
+                source=self._context.name_of(brain.me),
+                destination=self._context.name_of(brain.destination),
+                phase=PHASE_WORDS[brain.phase],
+                elapsed=now - self._started,
+                sentence=sentence or brain.reason,
+            )
+        )
+
+    def show_sample(self, brain: Outgoing, sample: Sample) -> None:
+        """Show QEMU's figures too."""
+        done = 1.0 - sample.remaining / sample.total if sample.total and sample.passes <= 1 else 0.95
+        percent = max(self._vm.progress.percent, min(99, int(100 * done)))
+        rate = sample.bytes_per_second - sample.dirty_bytes_per_second
+        self._vm.progress = replace(
+            self._vm.progress,
+            percent=percent,
+            passes=sample.passes,
+            total=sample.total,
+            remaining=sample.remaining,
+            rate=sample.bytes_per_second,
+            dirty_rate=sample.dirty_bytes_per_second,
+            time_left=sample.remaining / rate if rate > 0 else None,
+        )
+        self.show(brain)
+
+
+def fresh_progress(source: str, destination: str, session: str) -> MigrationProgress:
+    """Give the progress of a migration that was just accepted."""
+    return MigrationProgress(
+        state=MigrationState.SETUP, session=session, source=source, destination=destination, phase="waiting"
+    )
