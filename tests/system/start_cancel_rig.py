@@ -16,6 +16,7 @@ from quorate.client.functions import (
     CLUSCTL_GROUP_GET_RO_COMMON_PROPERTIES,
     CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTIES,
     CLUSCTL_RESOURCE_GET_RO_PRIVATE_PROPERTIES,
+    CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES,
     CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION,
     CLUSCTL_RESOURCE_VM_START_MIGRATION,
     ClusterGroupControl,
@@ -31,7 +32,13 @@ from quorate.client.functions import (
     ResumeClusterNode,
 )
 from quorate.clusapi.json_types import JsonValue, json_int
-from quorate.clusapi.property_lists import Value, parse_property_list
+from quorate.clusapi.property_lists import (
+    PropertyFormat,
+    PropertyList,
+    Value,
+    pack_property_list,
+    parse_property_list,
+)
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
@@ -96,6 +103,14 @@ class Rig:
         assert isinstance(number, int)
         return MigrationState(number)
 
+    def set_property(self, name: str, key: str, number: int) -> int:
+        """Set a private property of a VM that is a number."""
+        data = pack_property_list(PropertyList.of([(key, PropertyFormat.DWORD, number)]))
+        return ClusterResourceControl(self.vm(name), None, CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES, data)[0]
+
+    def reset_migration_state(self, name: str) -> int:
+        return self.set_property(name, "MigrationState", MigrationState.NO_MIGRATION)
+
     def status_information(self, name: str) -> Value:
         group = OpenClusterGroup(self.handle, name)
         status, output, _ = ClusterGroupControl(group, None, CLUSCTL_GROUP_GET_RO_COMMON_PROPERTIES)
@@ -128,12 +143,13 @@ class Rig:
 
     # --- what is written -------------------------------------------------------------------------------------------
 
-    def _path(self) -> Path:
+    @property
+    def database(self) -> Path:
         return self.cluster.directory / "cluster.sqlite"
 
     def written(self) -> Mapping[str, int]:
         """The revision of every record of the cluster and its VMs, and of every event."""
-        with closing(SqliteBlockingStore(self._path())) as store:
+        with closing(SqliteBlockingStore(self.database)) as store:
             return {record.key: record.revision for record in store.range(*VM_RECORDS).records}
 
     @contextmanager
@@ -151,13 +167,13 @@ class Rig:
             return {what: attempt() for what, attempt in attempts.items()}
 
     def revision(self) -> int:
-        with closing(SqliteFile(self._path(), 2.0)) as file:
+        with closing(SqliteFile(self.database, 2.0)) as file:
             return file.revision()
 
     def hands_and_states(self, name: str, after: int) -> list[tuple[str, int]]:
         """What was written of (owner, MigrationState) after a revision, one entry per difference."""
         group = self.snapshot().group(name).id
-        with closing(SqliteFile(self._path(), 2.0)) as file:
+        with closing(SqliteFile(self.database, 2.0)) as file:
             changes = [change for batch in file.changes(after).batches for change in batch]
         return _hands_and_states(changes, keys.ownership(group), keys.run(group))
 
@@ -165,7 +181,7 @@ class Rig:
         """Change the database as an administrator's tool would."""
 
         async def work() -> None:
-            store = SqliteStore(self._path())
+            store = SqliteStore(self.database)
             try:
                 await change(ClusterDatabase(store))
             finally:

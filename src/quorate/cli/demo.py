@@ -20,10 +20,10 @@ from quorate.client.blocking import BlockingClient
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
 from quorate.client.watching import MigrationWatch
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
-from quorate.clusapi.errors import FaultError, error_from_status
+from quorate.clusapi.errors import ClusterError, FaultError, error_from_status
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_object, json_objects, json_text, json_texts
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import MigrationState, VmState
+from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.hypervisor.serial_watch import SerialReport, SerialWatch
 
@@ -67,9 +67,13 @@ class Proof:
     before: JsonObject = field(default_factory=dict)
     after: JsonObject = field(default_factory=dict)
     left_over: tuple[int, ...] = ()
+    stopped_by: str = ""
+    """Why the demo could not be carried out to its end."""
 
     def faults(self) -> tuple[str, ...]:
         """Say everything that speaks against a live migration."""
+        if self.stopped_by:
+            return (self.stopped_by,)
         report = self.report
         checks = [
             (self.status == 0, f"START_MIGRATION answered {self.status}"),
@@ -145,6 +149,8 @@ def demo(*, keep: bool = False, dir: Path | None = None, svg: Path | None = None
         with _step(console, f"{VM}: a virtual machine of 256 MiB that counts on its serial port"):
             _start_vm(client)
         _migrate(client, directory, console, proof)
+    except ClusterError as error:
+        proof.stopped_by = str(error)
     finally:
         if not keep:
             pocket.stop(directory)
@@ -162,7 +168,14 @@ def demo(*, keep: bool = False, dir: Path | None = None, svg: Path | None = None
 def _start_vm(client: BlockingClient) -> None:
     client.call("CreateVirtualMachine", name=VM, definition=DEFINITION)
     client.call("OnlineGroup", group=VM)
-    _wait(lambda: json_int(_facts(client), "vm_state") == VmState.RUNNING, 30, f"{VM} runs")
+    _wait(lambda: _runs(client), 30, f"{VM} runs")
+
+
+def _runs(client: BlockingClient) -> bool:
+    facts = _facts(client)
+    if json_int(facts, "resource_state") == ResourceState.FAILED:
+        raise FaultError(Status.ERROR_RESOURCE_FAILED, f"{VM} did not start: {json_text(facts, 'sentence')}")
+    return json_int(facts, "vm_state") == VmState.RUNNING
 
 
 def _migrate(client: BlockingClient, directory: Path, console: "Console", proof: Proof) -> None:
@@ -290,7 +303,8 @@ def _show(console: "Console", proof: Proof, *, keep: bool, directory: Path) -> N
     if session.json:
         sys.stdout.write(json.dumps({**facts, "directory": str(directory) if keep else None}, indent=2) + "\n")
         return
-    console.print(output.table("The proof", ("", "before", "after"), _rows(proof)))
+    if not proof.stopped_by:
+        console.print(output.table("The proof", ("", "before", "after"), _rows(proof)))
     for fault in proof.faults():
         console.print(f"[red]✗ {fault}[/red]")
     if not proof.faults():

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -98,6 +99,8 @@ def stop(directory: Path) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     _wait(lambda: _keeper_pid(directory) is None, 30.0, "the keeper of the pocket cluster did not end")
+    # Sockets and notes of processes that are gone; the next start makes the directory anew.
+    shutil.rmtree(_runtime_directory(directory), ignore_errors=True)
 
 
 # --- making it -----------------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ class Chaos:
         self.world = World(guard=rng.random() < 0.8)
         self.laws = Laws(self.world)
         if faults is None:
-            some = {f for f in FAULTS if f not in UNDOES and rng.random() < rng.choice((0.15, 0.4, 0.8))}
+            share = rng.choice((0.1, 0.2, 0.4, 0.8))
+            some = {f for f in FAULTS if f not in UNDOES and rng.random() < share}
             faults = frozenset(some | {f for f, of in UNDOES.items() if of in some})
         self.faults = faults
         self.rate = rng.choice((0.02, 0.06, 0.15, 0.3)) if rate is None else rate

@@ -130,11 +130,14 @@ def run_when_loaded(patch: Patch) -> None:
 
 
 def claim_by_reading(patch: Patch) -> None:
+    honest = incoming.TABLE[I.LOADED][i.RecordSeen].handler
+    assert honest is not None
+
     def handler(s: Incoming, event: object, now: float) -> Step[Incoming]:
-        assert isinstance(event, i.RecordSeen)
-        if not s.is_mine(event.record):
-            return Step(s)
-        return Step(replace(s, phase=I.NOTING_CONT, since=now, record=event.record), (i.NoteCont(),))
+        step = honest(s, event, now)
+        if step.state.phase is not I.CLAIMING:
+            return step
+        return Step(replace(step.state, phase=I.NOTING_CONT, pending=None), (i.NoteCont(),))
 
     set_destination(patch, I.LOADED, i.RecordSeen, handler)
 

@@ -28,6 +28,7 @@ from quorate.hypervisor.definition import (
 from quorate.hypervisor.pinned import Accelerator
 
 _PREFAULT_THREADS: Final = 4
+_FIRST_IN_BOOT_ORDER: Final = 1  # QEMU itself takes 0 for a kernel that it starts directly
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ def build_arguments(request: LaunchRequest, host: HostSide) -> list[str]:
     if definition.rng:
         arguments += _json("-object", {"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})
         arguments += _json("-device", {"driver": "virtio-rng-pci", "id": "rng", "rng": "rng0", **_slot(RNG_SLOT)})
-    for number, disk in enumerate(definition.disks):
+    for number, disk in enumerate(definition.disks, _FIRST_IN_BOOT_ORDER):
         arguments += _disk(disk, number, host)
-    for number, nic in enumerate(definition.nics, len(definition.disks)):
+    for number, nic in enumerate(definition.nics, _FIRST_IN_BOOT_ORDER + len(definition.disks)):
         arguments += _nic(nic, number, host)
     if not isinstance(request.launch, Fresh):
         arguments += ["-incoming", "defer"]

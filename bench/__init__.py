@@ -1,0 +1,1 @@
+"""The benchmark: live migrations by raw QMP and by quorate, interleaved; run it with ``make bench``."""

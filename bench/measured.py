@@ -1,0 +1,152 @@
+"""What one migration showed, however it was made."""
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from quorate.hypervisor.serial_watch import SerialWatch
+
+_BEATS_BEFORE: Final = 300
+"""Beats that the guest is heard before the migration is requested."""
+_LISTEN_ON: Final = 0.3
+"""Seconds that the guest is listened to after the migration is over."""
+_LOOK_EVERY: Final = 0.002
+_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One migration. Every time is in seconds; moments count from the request."""
+
+    workload: str
+    way: str
+    number: int
+    total: float
+    """From the request until the guest was heard from the destination and the source's QEMU was gone."""
+    gap: float
+    """The longest silence of the guest between the request and the end."""
+    handover: float
+    """The silence between the last beat from the source and the first from the destination."""
+    bytes_sent: int
+    passes: int
+    moments: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    """What speaks against the guest having lived on unharmed; empty as it should be."""
+    load: float = 0.0
+    """The machine's load average before the run."""
+
+
+class Gone:
+    """Notes when a process ended: ours or somebody else's."""
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._at = 0.0
+        self._thread = threading.Thread(target=self._wait, name="gone", daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll()
+        self._at = time.monotonic()
+
+    def at(self, timeout: float) -> float:
+        """Wait for the end; give its moment."""
+        self._thread.join(timeout)
+        if not self._at:
+            raise TimeoutError("the source's QEMU has not ended")
+        return self._at
+
+
+class Observer:
+    """Listens to one guest on both sides, from before the request until after the end."""
+
+    def __init__(self, source_log: Path, destination_log: Path, pidfd: int) -> None:
+        """Watch the logs of both sides, and the process of the source's QEMU."""
+        self._destination = destination_log
+        self._watch = SerialWatch(source_log, destination_log, from_end=True)
+        self._pidfd = pidfd
+        self._requested = 0.0
+        self._load = 0.0
+
+    def __enter__(self) -> "Observer":
+        self._gone = Gone(self._pidfd)
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watch.stop()
+
+    def settle(self) -> None:
+        """Wait until the guest has filled its memory and counts."""
+        if not self._watch.wait_beats(_BEATS_BEFORE, _PATIENCE):
+            raise TimeoutError("the guest is not heard")
+
+    def request(self) -> None:
+        """The migration is requested now."""
+        self._load = os.getloadavg()[0]
+        self._requested = time.monotonic()
+
+    def result(self, workload: str, way: str, number: int, finish: "Finish") -> Migration:
+        """Wait for the end, listen a little longer, and say what was seen."""
+        deadline = time.monotonic() + _PATIENCE
+        while not (arrived := self._arrived()):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the guest is not heard from the destination")
+            time.sleep(_LOOK_EVERY)
+        gone = self._gone.at(_PATIENCE)
+        time.sleep(_LISTEN_ON)
+        end = max(arrived, gone)
+        report = self._watch.report(since=self._requested)
+        beats = [line for line in self._watch.lines if line.count is not None and line.at >= self._requested]
+        longest = max(b.at - a.at for a, b in zip(beats, beats[1:], strict=False) if a.at <= end)
+        left = max(line.at for line in beats if line.source != self._destination)
+        moments = {name: at - self._requested for name, at in finish.moments().items()}
+        moments |= {"heard": arrived - self._requested, "source gone": gone - self._requested}
+        checks = [
+            (not report.missing, f"{len(report.missing)} beats are missing"),
+            (not report.repeated, f"{len(report.repeated)} beats came twice"),
+            (not report.interleaved, "both copies spoke"),
+            (not report.other, f"the guest said {report.other[:1]}"),
+        ]
+        return Migration(
+            workload=workload,
+            way=way,
+            number=number,
+            total=end - self._requested,
+            gap=longest,
+            handover=arrived - left,
+            bytes_sent=finish.bytes_sent,
+            passes=finish.passes,
+            moments=dict(sorted(moments.items(), key=lambda item: item[1])),
+            faults=tuple(sentence for holds, sentence in checks if not holds),
+            load=self._load,
+        )
+
+    def _arrived(self) -> float:
+        return next((line.at for line in self._watch.lines if line.source == self._destination), 0.0)
+
+
+@dataclass(slots=True)
+class Finish:
+    """What the side that migrated knows itself; asked for when the migration is over."""
+
+    bytes_sent: int = 0
+    passes: int = 0
+    moments: Callable[[], Mapping[str, float]] = dict
+
+
+def median(values: Sequence[float]) -> float:
+    """Give the middle value; of an even number the mean of the two."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

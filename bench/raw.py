@@ -1,0 +1,180 @@
+"""Migrations as a sensible user makes them by hand with QMP: no cluster, no tuning beyond unlimited bandwidth.
+
+QEMU decides itself when to stop the guest (its downtime limit stays at 300 ms), starts it on the destination by itself,
+and nothing is touched beforehand. The machine, the guest and QEMU's options are those that quorate uses.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.guests import Workload, launch_request, touch_memory
+from bench.measured import Finish, Migration, Observer
+from quorate.clusapi.identity import VmId
+from quorate.clusapi.json_types import JsonObject, json_int, json_object
+from quorate.hypervisor.builtin_guest import build_rom
+from quorate.hypervisor.contract import Fresh, Incoming, Launch, VmPaths
+from quorate.hypervisor.pinned import Pinned
+from quorate.hypervisor.qemu.arguments import HostSide, build_arguments
+from quorate.hypervisor.qemu.process import listening_socket, spawn
+
+UNLIMITED: Final = 1 << 40
+"""Bytes per second; QEMU's default is 128 MiB/s."""
+WAYS: Final = ("raw tcp", "raw unix")
+_PATIENCE: Final = 60.0
+
+
+class Qmp:
+    """One control connection; commands and events one after another."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_PATIENCE)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rb")
+        self._events: deque[JsonObject] = deque()
+        self._read()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> JsonObject:
+        """Run a command; give what it returns."""
+        self._socket.sendall(json.dumps({"execute": command, "arguments": arguments or {}}).encode())
+        while "return" not in (answer := self._read()):
+            if "error" in answer:
+                raise RuntimeError(f"QEMU refused {command}: {answer['error']}")
+            self._events.append(answer)
+        return json_object(answer, "return") if isinstance(answer["return"], dict) else {}
+
+    def wait_event(self, name: str, status: str = "") -> float:
+        """Wait for an event (of that status); give the moment at which it happened."""
+        while True:
+            event = self._events.popleft() if self._events else self._read()
+            found = json_object(event, "data").get("status", "") if "data" in event else ""
+            if event.get("event") != name:
+                continue
+            if found == "failed":
+                raise RuntimeError("the migration failed")
+            if status in ("", found):
+                return _moment(json_object(event, "timestamp"))
+
+    def capabilities(self, **states: bool) -> None:
+        """Turn capabilities of a migration on or off."""
+        listed = [{"capability": name.replace("_", "-"), "state": state} for name, state in states.items()]
+        self.execute("migrate-set-capabilities", {"capabilities": listed})
+
+    def close(self) -> None:
+        """Hang up."""
+        self._lines.close()
+        self._socket.close()
+
+    def _read(self) -> JsonObject:
+        line = self._lines.readline()
+        if not line:
+            raise RuntimeError("QEMU has ended")
+        answer: JsonObject = json.loads(line)
+        return answer
+
+
+@dataclass(slots=True)
+class Side:
+    """One QEMU."""
+
+    paths: VmPaths
+    log: Path
+    pid: int
+    pidfd: int
+    qmp: Qmp
+
+
+@dataclass(frozen=True, slots=True)
+class RawMigrations:
+    """Makes raw migrations of one guest; each has QEMUs of its own."""
+
+    workload: Workload
+    pinned: Pinned
+    directory: Path
+    runtime: Path
+    binary: str = field(default_factory=lambda: shutil.which("qemu-system-x86_64") or "")
+
+    def run(self, way: str, number: int) -> Migration:
+        """Migrate once, over TCP or over a unix socket."""
+        vm_id = VmId(str(uuid.uuid4()))
+        with self._side("source", vm_id, Fresh()) as source:
+            source.qmp.execute("cont")
+            destination_paths = self._paths("destination")
+            log = destination_paths.serial_log(vm_id)
+            with Observer(source.log, log, source.pidfd) as observer:
+                observer.settle()
+                touch_memory(self.workload.memory_bytes)
+                observer.request()
+                with self._side("destination", vm_id, Incoming(prefault=False)) as destination:
+                    finish = self._migrate(source, destination, way)
+                    return observer.result(self.workload.name, way, number, finish)
+
+    def _migrate(self, source: Side, destination: Side, way: str) -> Finish:
+        moments = {"listening": 0.0}
+        destination.qmp.capabilities(events=True)
+        uri = "tcp:127.0.0.1:0" if way == "raw tcp" else f"unix:{destination.paths.runtime / 'migration'}"
+        destination.qmp.execute("migrate-incoming", {"uri": uri})
+        if way == "raw tcp":
+            listening = destination.qmp.execute("query-migrate")["socket-address"]
+            assert isinstance(listening, list)
+            assert isinstance(listening[0], dict)
+            uri = f"tcp:127.0.0.1:{listening[0]['port']}"
+        source.qmp.capabilities(events=True)
+        source.qmp.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
+        moments["listening"] = time.monotonic()
+        source.qmp.execute("migrate", {"uri": uri})
+        moments["stopped"] = source.qmp.wait_event("STOP")
+        moments["completed"] = source.qmp.wait_event("MIGRATION", "completed")
+        answer = json_object(source.qmp.execute("query-migrate"), "ram")
+        source.qmp.execute("quit")
+        moments["loaded"] = destination.qmp.wait_event("MIGRATION", "completed")
+        moments["running"] = destination.qmp.wait_event("RESUME")
+        return Finish(json_int(answer, "transferred"), json_int(answer, "dirty-sync-count"), lambda: moments)
+
+    def _paths(self, side: str) -> VmPaths:
+        return VmPaths(self.directory / side, self.runtime / side)
+
+    @contextmanager
+    def _side(self, name: str, vm_id: VmId, launch: Launch) -> Iterator[Side]:
+        paths = self._paths(name)
+        for directory in (paths.directory, paths.runtime):
+            directory.mkdir(parents=True, exist_ok=True)
+        log = paths.serial_log(vm_id)
+        request = launch_request(self.workload, self.pinned, paths, vm_id, launch)
+        paths.rom(vm_id).write_bytes(build_rom(self.workload.guest))
+        control = paths.control_socket(vm_id)
+        with listening_socket(control) as listener:
+            argv = build_arguments(request, HostSide(self.binary, listener.fileno()))
+            if isinstance(launch, Incoming):
+                argv.remove("-S")  # by hand nobody holds the guest back on the destination
+            pid = spawn(argv, paths.process_log(vm_id), (listener.fileno(),))
+        pidfd = os.pidfd_open(pid)
+        try:
+            qmp = Qmp(control)
+            yield Side(paths, log, pid, pidfd, qmp)
+            qmp.close()
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            os.close(pidfd)
+            for path in (log, paths.rom(vm_id), control, paths.runtime / "migration"):
+                path.unlink(missing_ok=True)
+
+
+def _moment(timestamp: JsonObject) -> float:
+    """Turn the time of day of an event into monotonic seconds."""
+    at = json_int(timestamp, "seconds") + json_int(timestamp, "microseconds") / 1e6
+    return at + time.monotonic() - time.time()
