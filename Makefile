@@ -19,7 +19,7 @@ check: ## format, lint, types, layers, unit tests: under a minute, for every com
 	@.venv/bin/ruff check --quiet $(SOURCES)
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q -n 2 tests/unit
 
 bench: ## how fast, in ratios to what QEMU does by itself; results in build/bench
 	@scripts/setup test

@@ -84,7 +84,7 @@ def touch_memory(size: int) -> None:
     On a virtual host memory that was never used is much slower to take than memory that was: without this the first
     run would pay for all the others.
     """
-    with mmap.mmap(-1, size) as memory:
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)  # as QEMU does with a guest's memory
         for offset in range(0, size, MIB):
             memory[offset : offset + MIB] = _CHUNK

@@ -1,6 +1,5 @@
 """What one migration showed, however it was made."""
 
-import os
 import select
 import threading
 import time
@@ -38,8 +37,17 @@ class Migration:
     moments: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     """What speaks against the guest having lived on unharmed; empty as it should be."""
-    load: float = 0.0
-    """The machine's load average before the run."""
+    busy: float = 0.0
+    """Share of the machine that others used before the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the one who migrated tells of it; moments in seconds of time.monotonic()."""
+
+    bytes_sent: int
+    passes: int
+    moments: Mapping[str, float]
 
 
 class Gone:
@@ -68,13 +76,13 @@ class Gone:
 class Observer:
     """Listens to one guest on both sides, from before the request until after the end."""
 
-    def __init__(self, source_log: Path, destination_log: Path, pidfd: int) -> None:
-        """Watch the logs of both sides, and the process of the source's QEMU."""
+    def __init__(self, source_log: Path, destination_log: Path, pidfd: int, busy: float) -> None:
+        """Watch the logs of both sides, and the process of the source's QEMU; ``busy``: what others use."""
         self._destination = destination_log
         self._watch = SerialWatch(source_log, destination_log, from_end=True)
         self._pidfd = pidfd
+        self._busy = busy
         self._requested = 0.0
-        self._load = 0.0
 
     def __enter__(self) -> "Observer":
         self._gone = Gone(self._pidfd)
@@ -93,10 +101,9 @@ class Observer:
 
     def request(self) -> None:
         """The migration is requested now."""
-        self._load = os.getloadavg()[0]
         self._requested = time.monotonic()
 
-    def result(self, workload: str, way: str, number: int, finish: "Finish") -> Migration:
+    def result(self, workload: str, way: str, number: int, tell: Callable[[], Told]) -> Migration:
         """Wait for the end, listen a little longer, and say what was seen."""
         deadline = time.monotonic() + _PATIENCE
         while not (arrived := self._arrived()):
@@ -110,7 +117,8 @@ class Observer:
         beats = [line for line in self._watch.lines if line.count is not None and line.at >= self._requested]
         longest = max(b.at - a.at for a, b in zip(beats, beats[1:], strict=False) if a.at <= end)
         left = max(line.at for line in beats if line.source != self._destination)
-        moments = {name: at - self._requested for name, at in finish.moments().items()}
+        told = tell()
+        moments = {name: at - self._requested for name, at in told.moments.items()}
         moments |= {"heard": arrived - self._requested, "source gone": gone - self._requested}
         checks = [
             (not report.missing, f"{len(report.missing)} beats are missing"),
@@ -125,24 +133,15 @@ class Observer:
             total=end - self._requested,
             gap=longest,
             handover=arrived - left,
-            bytes_sent=finish.bytes_sent,
-            passes=finish.passes,
+            bytes_sent=told.bytes_sent,
+            passes=told.passes,
             moments=dict(sorted(moments.items(), key=lambda item: item[1])),
             faults=tuple(sentence for holds, sentence in checks if not holds),
-            load=self._load,
+            busy=self._busy,
         )
 
     def _arrived(self) -> float:
         return next((line.at for line in self._watch.lines if line.source == self._destination), 0.0)
-
-
-@dataclass(slots=True)
-class Finish:
-    """What the side that migrated knows itself; asked for when the migration is over."""
-
-    bytes_sent: int = 0
-    passes: int = 0
-    moments: Callable[[], Mapping[str, float]] = dict
 
 
 def median(values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.guests import Workload, touch_memory
-from bench.measured import Finish, Migration, Observer
+from bench.measured import Migration, Observer, Told
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_text
@@ -54,7 +54,7 @@ class OurMigrations:
         """Make the virtual machine; it is off."""
         self.cluster.create_vm(self.name, self.workload.to_json(), start=False)
 
-    def run(self, number: int) -> Migration:
+    def run(self, number: int, busy: float) -> Migration:
         """Start the guest, migrate it once, turn it off."""
         with self._running() as facts:
             source = json_text(facts, "node")
@@ -64,7 +64,7 @@ class OurMigrations:
             before = {node: self._log(node).stat().st_size for node in NODES}
             resource = OpenClusterResource(OpenCluster(str(self.cluster.directory)), f"Virtual Machine {self.name}")
             try:
-                with Observer(logs[0], logs[1], pidfd) as observer:
+                with Observer(logs[0], logs[1], pidfd, busy) as observer:
                     observer.settle()
                     touch_memory(self.workload.memory_bytes)
                     observer.request()
@@ -72,7 +72,9 @@ class OurMigrations:
                     status, _, _ = ClusterResourceControl(resource, None, CLUSCTL_RESOURCE_VM_START_MIGRATION, where)
                     if status:
                         raise RuntimeError(f"START_MIGRATION answered {status}")
-                    return observer.result(self.workload.name, WAY, number, _Figures(self, source, destination, before))
+                    return observer.result(
+                        self.workload.name, WAY, number, lambda: self._told(source, destination, before)
+                    )
             finally:
                 os.close(pidfd)
 
@@ -91,7 +93,23 @@ class OurMigrations:
     def _log(self, node: str) -> Path:
         return self.cluster.directory / "nodes" / node.removeprefix("node") / "daemon.log"
 
-    def log_line(self, node: str, offset: int, event: str) -> JsonObject:
+    def _told(self, source: str, destination: str, before: Mapping[str, int]) -> Told:
+        """Read what both daemons say of the migration in their logs."""
+        found: dict[str, JsonObject] = {}
+
+        def both() -> bool:
+            found["left"] = self._line(source, before[source], "migration figures")
+            found["arrived"] = self._line(destination, before[destination], "arrival figures")
+            return all(found.values())
+
+        self.cluster.wait(both, _PATIENCE, "both daemons tell their figures")
+        moments: dict[str, float] = {}
+        for names, figures in ((_SOURCE_MOMENTS, found["left"]), (_DESTINATION_MOMENTS, found["arrived"])):
+            at = json_object(figures, "moments")
+            moments |= {ours: float(str(at[theirs])) for theirs, ours in names.items() if theirs in at}
+        return Told(json_int(found["left"], "bytes"), json_int(found["left"], "passes"), moments)
+
+    def _line(self, node: str, offset: int, event: str) -> JsonObject:
         """Find a line of a daemon's log after an offset; empty as long as it is not there."""
         for line in self._log(node).read_text(encoding="utf-8")[offset:].splitlines():
             with suppress(ValueError):

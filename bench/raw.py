@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.guests import Workload, launch_request, touch_memory
-from bench.measured import Finish, Migration, Observer
+from bench.measured import Migration, Observer, Told
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.json_types import JsonObject, json_int, json_object
 from quorate.hypervisor.builtin_guest import build_rom
@@ -42,7 +41,7 @@ class Qmp:
         self._socket.settimeout(_PATIENCE)
         self._socket.connect(str(path))
         self._lines = self._socket.makefile("rb")
-        self._events: deque[JsonObject] = deque()
+        self._events: list[JsonObject] = []
         self._read()
         self.execute("qmp_capabilities")
 
@@ -56,15 +55,17 @@ class Qmp:
         return json_object(answer, "return") if isinstance(answer["return"], dict) else {}
 
     def wait_event(self, name: str, status: str = "") -> float:
-        """Wait for an event (of that status); give the moment at which it happened."""
+        """Wait for an event (of that status), or find it among those that came; give the moment at which it happened."""
+        looked_at = 0
         while True:
-            event = self._events.popleft() if self._events else self._read()
+            if looked_at == len(self._events):
+                self._events.append(self._read())
+            event = self._events[looked_at]
+            looked_at += 1
             found = json_object(event, "data").get("status", "") if "data" in event else ""
-            if event.get("event") != name:
-                continue
-            if found == "failed":
+            if event.get("event") == name and found == "failed":
                 raise RuntimeError("the migration failed")
-            if status in ("", found):
+            if event.get("event") == name and status in ("", found):
                 return _moment(json_object(event, "timestamp"))
 
     def capabilities(self, **states: bool) -> None:
@@ -106,23 +107,22 @@ class RawMigrations:
     runtime: Path
     binary: str = field(default_factory=lambda: shutil.which("qemu-system-x86_64") or "")
 
-    def run(self, way: str, number: int) -> Migration:
+    def run(self, way: str, number: int, busy: float) -> Migration:
         """Migrate once, over TCP or over a unix socket."""
         vm_id = VmId(str(uuid.uuid4()))
         with self._side("source", vm_id, Fresh()) as source:
             source.qmp.execute("cont")
             destination_paths = self._paths("destination")
             log = destination_paths.serial_log(vm_id)
-            with Observer(source.log, log, source.pidfd) as observer:
+            with Observer(source.log, log, source.pidfd, busy) as observer:
                 observer.settle()
                 touch_memory(self.workload.memory_bytes)
                 observer.request()
                 with self._side("destination", vm_id, Incoming(prefault=False)) as destination:
-                    finish = self._migrate(source, destination, way)
-                    return observer.result(self.workload.name, way, number, finish)
+                    told = self._migrate(source, destination, way)
+                    return observer.result(self.workload.name, way, number, lambda: told)
 
-    def _migrate(self, source: Side, destination: Side, way: str) -> Finish:
-        moments = {"listening": 0.0}
+    def _migrate(self, source: Side, destination: Side, way: str) -> Told:
         destination.qmp.capabilities(events=True)
         uri = "tcp:127.0.0.1:0" if way == "raw tcp" else f"unix:{destination.paths.runtime / 'migration'}"
         destination.qmp.execute("migrate-incoming", {"uri": uri})
@@ -133,7 +133,7 @@ class RawMigrations:
             uri = f"tcp:127.0.0.1:{listening[0]['port']}"
         source.qmp.capabilities(events=True)
         source.qmp.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
-        moments["listening"] = time.monotonic()
+        moments = {"listening": time.monotonic()}
         source.qmp.execute("migrate", {"uri": uri})
         moments["stopped"] = source.qmp.wait_event("STOP")
         moments["completed"] = source.qmp.wait_event("MIGRATION", "completed")
@@ -141,7 +141,7 @@ class RawMigrations:
         source.qmp.execute("quit")
         moments["loaded"] = destination.qmp.wait_event("MIGRATION", "completed")
         moments["running"] = destination.qmp.wait_event("RESUME")
-        return Finish(json_int(answer, "transferred"), json_int(answer, "dirty-sync-count"), lambda: moments)
+        return Told(json_int(answer, "transferred"), json_int(answer, "dirty-sync-count"), moments)
 
     def _paths(self, side: str) -> VmPaths:
         return VmPaths(self.directory / side, self.runtime / side)

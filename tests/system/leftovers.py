@@ -1,7 +1,7 @@
 """What a cluster has lying about: files and processes, looked at from outside.
 
-A :class:`Belongings` is a snapshot. Serial logs and QEMU's own messages are kept for people and do not count; what
-counts are sockets, journals, locks, run files, half-written files, processes and the open files of the daemons.
+A :class:`Belongings` is a snapshot. Serial logs are kept for people and do not count; what counts are sockets,
+journals, locks, run files, half-written files, processes and the open files of the daemons.
 """
 
 from dataclasses import dataclass, field
@@ -66,8 +66,8 @@ def _processes(directory: Path) -> dict[int, str]:
             parents[int(path.name)] = int(parent), state, name
             if str(directory).encode() in command and b"qemu-system" not in command.split(b"\0")[0]:
                 found[int(path.name)] = name
-    for pid, (parent, state, name) in parents.items():
-        if parent in found and state == "Z":
+    for pid, (above, state, name) in parents.items():
+        if above in found and state == "Z":
             found[pid] = f"{name} (zombie)"
     return found
 

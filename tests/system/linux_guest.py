@@ -25,7 +25,7 @@ _KERNELS: Final = _ROOT / "build" / "kernel"
 _RECORDER: Final = Path(__file__).with_name("guest") / "recorder.c"
 _COMPILER: Final = ("gcc", "-std=gnu17", "-O2", "-static", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
 _MODULES: Final = ("virtio_pci", "virtio_blk")
-_APPEND: Final = "console=ttyS0 quiet panic=1 oops=panic"
+_APPEND: Final = "console=ttyS0 quiet panic=1 oops=panic no_timer_check"  # a busy host is late with the timer
 _RECORD: Final = struct.Struct("<8sQQQ476xI")
 _MAGIC: Final = b"QRECORD1"
 _STARTED: Final = re.compile(rb"S ([0-9a-f]{16}) (\d+) (\d+)")
@@ -158,9 +158,12 @@ class Transcript:
         self._visits: list[bytes] = []
         self._current: Path | None = None
 
-    def follow(self, log: Path) -> None:
-        """The guest is, or will be, on the node that keeps this log; on the one before it says nothing any more."""
-        self._close_visit()
+    def follow(self, log: Path, *, cut: bool = False) -> None:
+        """The guest is, or will be, on the node that keeps this log; what it was on before says nothing any more.
+
+        ``cut``: it was ended in the middle of a line perhaps, and does not go on with it.
+        """
+        self._close_visit(cut=cut)
         self._current = log
 
     def text(self) -> bytes:
@@ -186,11 +189,11 @@ class Transcript:
             file.seek(self._ends.get(self._current, 0))
             return file.read()
 
-    def _close_visit(self) -> None:
+    def _close_visit(self, *, cut: bool) -> None:
         if self._current is not None:
             news = self._news()
-            self._visits.append(news)
             self._ends[self._current] = self._ends.get(self._current, 0) + len(news)
+            self._visits.append(news[: news.rfind(b"\n") + 1] if cut else news)
 
 
 def understand(text: bytes) -> Said:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +71,10 @@ class PocketCluster:
         lock = self.directory / "nodes" / node.removeprefix("node") / "daemon.lock"
         return int(lock.read_text(encoding="ascii") or "0")
 
+    def keeper_pid(self) -> int:
+        keeper = self.directory / "keeper.json"
+        return int(json.loads(keeper.read_text(encoding="ascii"))["pid"])
+
     def runtime(self, node: str) -> Path:
         """The directory of a node's sockets and journals."""
         found = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
@@ -113,11 +118,8 @@ class PocketCluster:
         ours = [pid for pid in pids if pid and str(self.directory).encode() in _command_line(pid)]
         for pid in (*ours, *self.qemu_pids()):
             _kill(pid)
-        for number in range(1, self.nodes + 1):
-            with_runtime = self.directory / "cluster.json"
-            if with_runtime.exists():
-                for path in self.runtime(f"node{number}").glob("*"):
-                    path.unlink(missing_ok=True)
+        if (self.directory / "cluster.json").exists():
+            shutil.rmtree(self.runtime("node1").parent, ignore_errors=True)
 
 
 @contextmanager

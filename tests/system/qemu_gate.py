@@ -36,9 +36,9 @@ class QemuGate:
         self._directory = directory
         directory.mkdir(parents=True)
         real = next(found for name in BINARIES if (found := shutil.which(name)))
-        program = directory / Path(real).name
-        program.write_text(_PROGRAM.format(qemu=real), encoding="utf-8")
-        program.chmod(0o700)
+        self._program = directory / Path(real).name
+        self._program.write_text(_PROGRAM.format(qemu=real), encoding="utf-8")
+        self._program.chmod(0o700)
 
     @contextmanager
     def in_path(self) -> Iterator[None]:
@@ -64,7 +64,18 @@ class QemuGate:
         for name in ("arrivals", "starts"):
             (self._directory / name).unlink(missing_ok=True)
 
+    def holds(self) -> bool:
+        """Answer whether a QEMU waits at the gate (or has been let through only just now)."""
+        return any(_is_run_by_shell(process, self._program) for process in Path("/proc").glob("[0-9]*"))
+
     def _write(self, name: str, word: str) -> None:
         new = self._directory / f"{name}.new"
         new.write_text(word, encoding="ascii")
         new.replace(self._directory / name)
+
+
+def _is_run_by_shell(process: Path, program: Path) -> bool:
+    try:
+        return (process / "cmdline").read_bytes().split(b"\0")[1:2] == [os.fsencode(program)]
+    except OSError:
+        return False

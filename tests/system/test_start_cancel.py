@@ -6,6 +6,7 @@
 import os
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -39,8 +40,10 @@ from quorate.client.functions import (
     OpenClusterResource,
     OpenClusterResourceEx,
     ResourceState,
+    ResumeClusterNode,
     VmState,
 )
+from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
 from quorate.clusapi.status import E_FAIL
 from quorate.hypervisor.pinned import Accelerator, Pinned
@@ -69,7 +72,7 @@ MALFORMED = {
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Three nodes; web1 (idle), web2 (idle) and busy (rewrites its memory without pause) run on node1."""
+    """Three nodes; web1 and web2 run on node1."""
     place = tmp_path_factory.mktemp("rows")
     gate = QemuGate(place / "gate")
     with gate.in_path(), pocket_cluster(place / "cluster") as cluster:
@@ -79,12 +82,13 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         gate.open()
 
 
-@pytest.fixture(scope="module")
-def busy(rig: Rig) -> str:
+@pytest.fixture
+def busy(rig: Rig) -> Iterator[str]:
     """A VM whose transfer takes a second or more: every pass finds most of its memory rewritten."""
     dirty = 192 << 20
     rig.cluster.create_builtin("busy", "256M", dirty_bytes=dirty, dirty_bytes_per_second=2 << 30)
-    return "busy"
+    yield "busy"
+    rig.cluster.call("DeleteVirtualMachine", vm="busy", turn_off=True)
 
 
 # --- handles and access --------------------------------------------------------------------------------------------
@@ -237,7 +241,8 @@ def test_a_vm_that_is_starting_is_status_5023(rig: Rig) -> None:
 
 def test_a_vm_that_is_stopping_is_status_5023(rig: Rig) -> None:
     vm = rig.at_home("web2")
-    assert OfflineClusterResourceEx(vm, 0, SHUTDOWN) == 997, "its guest does not know how to shut down"
+    rig.cluster.call("PauseVirtualMachine", vm="web2")
+    assert OfflineClusterResourceEx(vm, 0, SHUTDOWN) == 997, "its guest does not hear that it is to shut down"
     rig.cluster.wait(lambda: rig.cluster.vm_state("web2") is VmState.STOPPING, 5, "web2 is stopping")
     _refused_in(rig, "web2", VmState.STOPPING)
     assert OfflineClusterResourceEx(vm, FORCE_WITH_TERMINATION) in (0, 997)
@@ -297,20 +302,21 @@ def test_a_destination_that_is_down_is_status_5050(tmp_path: Path) -> None:
         cluster.create_builtin("web1", "64M")
         rig = Rig(cluster, QemuGate(tmp_path / "gate"))
         vm, node2 = rig.vm("web1"), OpenClusterNode(rig.handle, "node2")
-        with rig.isolated("node2"), rig.possible_owners("web1", "node1"), rig.paused_node("node2"):
+        cluster.call("PauseNode", node="node2")
+        with rig.isolated("node2"), rig.possible_owners("web1", "node1"):
             os.kill(cluster.keeper_pid(), signal.SIGKILL)
             os.kill(cluster.daemon_pid("node2"), signal.SIGKILL)
-            assert start(vm, "node1") == 87
             cluster.wait(lambda: GetClusterNodeState(node2) == NodeState.DOWN, 15, "node2 is down")
             answers = rig.refusals({"also paused, isolated, not a possible owner": lambda: start(vm, "node2")})
             assert set(answers.values()) == {5050}
-            cluster.call("ResumeNode", node="node2")
-            cluster.call("PauseNode", node="node2")
+        assert ResumeClusterNode(node2) == 0
         answers = rig.refusals({"down": lambda: start(vm, "node2"), "no node is left": lambda: start(vm, None)})
         assert answers == {"down": 5050, "no node is left": 5071}
 
 
-def test_a_destination_that_was_killed_a_moment_ago_is_status_5050_although_its_lease_still_runs(tmp_path: Path) -> None:
+def test_a_destination_that_was_killed_a_moment_ago_is_status_5050_although_its_lease_still_runs(
+    tmp_path: Path,
+) -> None:
     with pocket_cluster(tmp_path / "cluster", nodes=2) as cluster:
         cluster.create_builtin("web1", "64M")
         rig = Rig(cluster, QemuGate(tmp_path / "gate"))
@@ -351,7 +357,7 @@ def test_a_destination_that_cannot_run_the_vm_is_status_5953(rig: Rig, tmp_path:
         "its storage is missing": rig.defined("web1", "disks", [{**disk, "volume": "a.qcow2", "storage": "fast"}]),
         "its switch is missing": rig.defined("web1", "nics", [nic]),
     }
-    answers = {}
+    answers: dict[str, int] = {}
     for what, circumstance in circumstances.items():
         with circumstance:
             answers |= rig.refusals({what: lambda: start(vm, "node2")})
@@ -364,12 +370,12 @@ def test_a_disk_that_only_the_source_has_is_status_5953_for_one_node_and_fine_fo
     (tmp_path / "here").mkdir()
     (tmp_path / "elsewhere").mkdir()
     disk = tmp_path / "here" / "data.qcow2"
-    rig.cluster.make_disk(disk, "8M")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "8M"], check=True)
     rig.configure("node1", f'\n[storages]\nfast = "{tmp_path}/here"\n')
     rig.configure("node2", f'\n[storages]\nfast = "{tmp_path}/elsewhere"\n')
     rig.configure("node3", f'\n[storages]\nfast = "{tmp_path}/here"\n')
-    disks = [{"storage": "fast", "volume": "data.qcow2"}]
-    definition = {"name": "disky", "memory": "64M", "guest": "builtin", "disks": disks}
+    disks: list[JsonValue] = [{"storage": "fast", "volume": "data.qcow2"}]
+    definition: JsonObject = {"name": "disky", "memory": "64M", "guest": "builtin", "disks": disks}
     rig.cluster.call("CreateVirtualMachine", name="disky", definition=definition, node="node1")
     vm = rig.at_home("disky")
     assert rig.refusals({"node2": lambda: start(vm, "node2")}) == {"node2": 5953}
@@ -466,12 +472,20 @@ def test_start_returns_before_the_destination_has_done_anything(rig: Rig) -> Non
     for _ in range(5):
         vm = rig.at_home("web1")
         rig.gate.hold_arrivals()
-        status, milliseconds = measured(lambda: start(vm, "node2"))
+        status, milliseconds = measured(start, vm, "node2")
         times.append(milliseconds)
         assert status == 0
         assert rig.migration_state("web1") is SETUP
         assert cancel(vm) == 0
     print(f"START took {', '.join(f'{t:.0f}' for t in sorted(times))} ms")
+
+
+def test_a_start_right_after_a_cancel_to_the_same_destination_succeeds(rig: Rig) -> None:
+    vm = rig.at_home("web1")
+    for _ in range(2):
+        assert (start(vm, "node2"), cancel(vm)) == (0, 0)
+    assert start(vm, "node2") == 0
+    rig.wait_moved("web1", "node2")
 
 
 def test_a_migration_beyond_those_allowed_is_queued_and_can_be_cancelled(rig: Rig) -> None:

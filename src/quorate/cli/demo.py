@@ -44,6 +44,30 @@ BEATS_AFTER = 100
 LONGEST_GAP = 1.0
 """Seconds of silence on the serial port beyond which we do not call it a live migration."""
 
+PICTURE = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: monospace; font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-title {{ font-family: sans-serif; font-weight: bold; font-size: 18px; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+"""A picture of the terminal that needs nothing from elsewhere: no fonts, no scripts."""
+
 
 @dataclass(slots=True)
 class Proof:
@@ -158,7 +182,7 @@ def demo(*, keep: bool = False, dir: Path | None = None, svg: Path | None = None
                 _remove(directory)
     _show(console, proof, keep=keep, directory=directory)
     if svg is not None:
-        console.save_svg(str(svg), title="quorate demo")
+        console.save_svg(str(svg), title="quorate demo", code_format=PICTURE)
     return output.EXIT_REFUSAL if proof.faults() else output.EXIT_SUCCESS
 
 

@@ -13,7 +13,11 @@ from quorate.clusapi.errors import ClusterError
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while an error was being told
+        code = output.EXIT_INTERRUPTED
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -13,10 +13,18 @@ import structlog
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
-from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, RestartAction, VmResdllContext, VmState
+from quorate.clusapi.states import (
+    GroupMoveFlags,
+    GroupPriority,
+    NodeState,
+    ResourceState,
+    RestartAction,
+    VmResdllContext,
+    VmState,
+)
 from quorate.clusapi.status import Status
 from quorate.cluster.restart import RestartHistory, RestartPolicy, plan_restart
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo
+from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot, GroupInfo, ResourceInfo
 from quorate.engine.context import EngineContext
 from quorate.engine.hosted import HostedVm, OwnedGroup, to_brain
 from quorate.engine.migrations import Migrations
@@ -101,7 +109,7 @@ class Groups:
 
     async def _settle(self, snapshot: ClusterSnapshot) -> None:
         """Bring what this node hosts in line with the records."""
-        busy = {session.group for session in self._migrations.incoming.values()}
+        busy = {session.group for session in self._migrations.incoming.values()} | self._migrations.recovering
         for group_id in tuple(self._owned):
             if group_id in self._migrations.outgoing or self._is_older(snapshot, group_id):
                 continue
@@ -263,7 +271,9 @@ class Groups:
             return Status.ERROR_SUCCESS
         vm = self._migrations.find(group_id)
         live = vm is not None and vm.state is VmState.RUNNING
-        if live and vm_context in (None, VmResdllContext.LIVE_MIGRATION):
+        if live and vm_context is None:
+            vm_context = _default_move_type(await self._context.database.snapshot(), group_id)
+        if live and vm_context is VmResdllContext.LIVE_MIGRATION:
             name = None if wanted is None else self._context.name_of(wanted)
             await self._migrations.start_migration(group_id, name)
             return Status.ERROR_IO_PENDING
@@ -334,6 +344,25 @@ class Groups:
 
 DO_NOT_UPDATE_PERSISTENT_STATE = 4
 """A flag of going offline: what is wanted stays as it is."""
+
+
+FOLLOW_CLUSTER_RULE = 0xFFFFFFFF
+"""DefaultMoveType: as the group's priority and the type's MoveTypeThreshold say."""
+
+
+def _default_move_type(snapshot: ClusterSnapshot, group: GroupId) -> VmResdllContext:
+    """Tell how a running VM moves when nobody says: as its DefaultMoveType, or live unless its priority is low."""
+    resource = snapshot.vm_resource(group)
+    own = (
+        FOLLOW_CLUSTER_RULE if resource is None else resource.parameters.number("DefaultMoveType", FOLLOW_CLUSTER_RULE)
+    )
+    if own <= VmResdllContext.LIVE_MIGRATION:
+        return VmResdllContext(own)
+    type_ = snapshot.find_resource_type(TYPE_VIRTUAL_MACHINE)
+    usual = int(GroupPriority.MEDIUM)
+    threshold = usual if type_ is None else type_.parameters.number("MoveTypeThreshold", usual)
+    priority = snapshot.groups[group].properties.number("Priority", usual)
+    return VmResdllContext.LIVE_MIGRATION if priority >= threshold else VmResdllContext.SAVE
 
 
 def _facts_revisions(group: GroupInfo, resources: tuple[ResourceInfo, ...]) -> tuple[int, ...]:

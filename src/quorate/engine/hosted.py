@@ -134,6 +134,8 @@ class HostedVm(OwnedGroup):
         self.vm_id = vm_id
         self.instance = instance
         self.progress = MigrationProgress(state=MigrationState(self.vm.migration_state))
+        self.exited = ""
+        """Why the QEMU of `instance` is gone, if it is and nobody has drawn the consequences yet."""
         self.lock = asyncio.Lock()
         """Held while the VM starts, stops, or a migration is being accepted."""
         self._listeners: list[Callable[[], None]] = []

@@ -22,7 +22,7 @@ from quorate.migration import incoming_events as i
 from quorate.migration.incoming import Incoming, Outcome, Phase
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, SendCas
 from quorate.migration.recovery import IncomingJournal
-from quorate.peers.messages import OfSession
+from quorate.peers.messages import OfSession, SessionAnswer
 
 _log = structlog.get_logger("migration")
 
@@ -42,8 +42,13 @@ class IncomingSession:
         request: hv.LaunchRequest | None = None,
         parameters: hv.MigrationParameters | None = None,
         instance: hv.Instance | None = None,
+        after: asyncio.Event | None = None,
     ) -> None:
-        """Receive a VM: a new session brings the ``request`` to launch, a recovered one the ``instance`` it adopted."""
+        """Receive a VM: a new session brings the ``request`` to launch, a recovered one the ``instance`` it adopted.
+
+        ``after`` is what a launch has to wait for: the VM's last migration away from here, which may still be ending
+        its QEMU and its journal while its destination sends it back.
+        """
         self.group = group
         self.vm_id = vm_id
         self.name = name
@@ -55,12 +60,14 @@ class IncomingSession:
         self._context = context
         self._on_ended = on_ended
         self._request = request
+        self._after = after
         self._parameters = parameters or hv.MigrationParameters()
         self._faults = FaultPoints(context.node_name)
         self._incarnation = context.lease.incarnation
         self._events: deque[i.Event] = deque()
         self._stepping = False
         self._launching = False
+        self._uri = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -123,7 +130,6 @@ class IncomingSession:
     def _do(self, effect: object) -> None:
         match effect:
             case i.Launch():
-                self._note(cont=False)
                 self._spawn(self._launch())
             case i.TellPrepared(uri):
                 self._spawn(self._say("prepared", uri=uri))
@@ -194,6 +200,13 @@ class IncomingSession:
     async def _launch(self) -> None:
         assert self._request is not None, "a recovered session launches nothing"
         self._launching = True
+        if self._after is not None:
+            await self._after.wait()
+        if self._is_given_up():
+            self._launching = False
+            self.post(i.ImageEnded())
+            return
+        self._note(cont=False)
         try:
             self.instance = await self._context.hypervisor.launch(self._request)
             self._unsubscribe = self.instance.subscribe(self._on_instance_event)
@@ -204,11 +217,15 @@ class IncomingSession:
             return
         await self._faults.reach(Point.PREPARING)
         self._launching = False
-        if self.brain.phase is Phase.ENDING:
+        if self._is_given_up():
             # Given up while it was being launched: this is the QEMU that the ending could not find.
             await self._end_image()
             return
+        self._uri = uri
         self.post(i.Launched(uri))
+
+    def _is_given_up(self) -> bool:
+        return self.brain.phase is Phase.ENDING
 
     async def _say(self, kind: str, *, sentence: str = "", uri: str = "") -> None:
         message = OfSession(self.brain.session, sentence=sentence, uri=uri)
@@ -323,6 +340,10 @@ class IncomingSession:
             self._context.journals.forget_incoming(self.vm_id)
         finally:
             self.ended.set()
+
+    def describe(self) -> SessionAnswer:
+        """Answer the source. A QEMU that an earlier daemon has made ready may wait for a word that was never said."""
+        return SessionAnswer(known=True, is_preparing=self.brain.phase is Phase.PREPARING, uri=self._uri)
 
     @property
     def runs_here(self) -> bool:

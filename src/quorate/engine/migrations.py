@@ -33,7 +33,7 @@ from quorate.migration.incoming import Incoming, begin
 from quorate.migration.incoming import Outcome as IncomingOutcome
 from quorate.migration.outgoing import Outcome, Outgoing, Phase
 from quorate.migration.ownership import OwnershipRecord
-from quorate.peers.messages import OfSession, Prepare
+from quorate.peers.messages import OfSession, Prepare, SessionAnswer
 
 DEFAULT_PARALLEL: Final = 1
 """MaximumParallelMigrations where the cluster does not say otherwise."""
@@ -56,11 +56,14 @@ class Migrations(VirtualMachines):
 
     outgoing: dict[GroupId, OutgoingSession]
     incoming: dict[SessionId, IncomingSession]
+    recovering: set[GroupId]
+    """The VMs of which an earlier daemon left a QEMU that has not spoken yet: nothing is concluded about them."""
 
     def prepare_sessions(self) -> None:
         """Begin with none."""
         self.outgoing = {}
         self.incoming = {}
+        self.recovering = set()
         self.context.view.subscribe(self._on_snapshot)
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
@@ -222,6 +225,8 @@ class Migrations(VirtualMachines):
             if self.outgoing.get(vm.group) is session:
                 del self.outgoing[vm.group]
             self._fill_places()
+        if vm.exited and vm.instance is not None:
+            self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
 
     async def _tell_figures(self, session: OutgoingSession) -> None:
         """Keep what the source measured: the destination knows nothing of it."""
@@ -271,12 +276,6 @@ class Migrations(VirtualMachines):
         """Begin to receive a VM; `prepared` or `failed` follows."""
         if message.session in self.incoming:
             return
-        older = [s for s in self.incoming.values() if s.vm_id == message.vm_id]
-        if older:
-            raise RefusalError(
-                Status.ERROR_CLUSTER_RESOURCE_VETOED_CALL,
-                f"{self.context.node_name} is still busy with an earlier migration of {message.name}",
-            )
         request = hv.LaunchRequest(
             vm_id=message.vm_id,
             name=message.name,
@@ -303,9 +302,28 @@ class Migrations(VirtualMachines):
             self.on_incoming_ended,
             request=request,
             parameters=hv.MigrationParameters(multifd_channels=message.channels),
+            after=self._in_the_way(message),
         )
         self.incoming[message.session] = session
         session.carry_on(step.effects)
+
+    def _in_the_way(self, message: Prepare) -> asyncio.Event | None:
+        """What an arriving VM has to wait for: its last migration away, or one to here that was just given up."""
+        sessions: list[OutgoingSession | IncomingSession] = [
+            session for session in self.incoming.values() if session.vm_id == message.vm_id
+        ]
+        if (leaving := self.outgoing.get(message.group)) is not None:
+            sessions.append(leaving)
+        if len(sessions) < 2:
+            return sessions[0].ended if sessions else None
+        gone = asyncio.Event()
+
+        async def wait() -> None:
+            await asyncio.gather(*(session.ended.wait() for session in sessions))
+            gone.set()
+
+        self._spawn(wait())
+        return gone
 
     async def on_incoming_ended(self, session: IncomingSession) -> None:
         """Do what the outcome of a session to here asks for; until then nobody else takes the group on."""
@@ -352,7 +370,9 @@ class Migrations(VirtualMachines):
         incoming = self.incoming.get(message.session)
         match kind:
             case "session":
-                return {"known": outgoing is not None or incoming is not None}
+                if incoming is not None:
+                    return incoming.describe().to_json()
+                return SessionAnswer(known=outgoing is not None).to_json()
             case "prepared" if outgoing is not None:
                 outgoing.post(e.Prepared(message.uri))
             case "failed" if outgoing is not None:

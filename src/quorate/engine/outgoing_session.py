@@ -8,7 +8,6 @@ from dataclasses import replace
 import structlog
 
 from quorate.clusapi.errors import ClusterError, FaultError
-from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.records import RunState
@@ -23,7 +22,10 @@ from quorate.migration.outgoing import Outgoing, Phase
 from quorate.migration.ownership import Cas, CasKind, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
 from quorate.peers.client import PeerUnreachable
-from quorate.peers.messages import OfSession, Prepare
+from quorate.peers.messages import OfSession, Prepare, SessionAnswer
+
+STOP_PATIENCE = 1.5
+"""Seconds that the destination's daemon has to answer once the guest stands still for it; below SILENCE_LIMIT."""
 
 _log = structlog.get_logger("migration")
 
@@ -223,15 +225,23 @@ class OutgoingSession:
             return
         while self.brain.phase is Phase.PREPARING:
             await asyncio.sleep(0.5)
-            if await self._is_known_to_destination():
+            answer = await self._ask_destination(1.0)
+            if answer.is_ready:
+                self.post(e.Prepared(answer.uri))  # its own word was lost
+            elif answer.is_preparing:
                 self.post(e.DestinationAlive())
 
-    async def _is_known_to_destination(self) -> bool:
+    async def _ask_destination(self, timeout: float) -> SessionAnswer:
+        """Ask what the destination knows of this session; one that does not answer knows nothing."""
+        message = OfSession(self.brain.session)
         try:
-            answer = await self._ask("session")
-        except ClusterError:
-            return False
-        return answer.get("known") is True
+            answer = await self._context.peers.call(
+                self.brain.destination, "session", message.to_json(), timeout=timeout
+            )
+        except ClusterError as error:
+            _log.debug("the destination did not answer", vm=self.vm.name, sentence=error.sentence)
+            return SessionAnswer(known=False)
+        return SessionAnswer.from_json(answer)
 
     async def _start_transfer(self, uri: str) -> None:
         self._copying_since = self._context.now()
@@ -263,6 +273,7 @@ class OutgoingSession:
                     bytes_per_second=rate,
                     dirty_bytes_per_second=seen.dirty_bytes_per_second,
                     passes=seen.passes,
+                    pass_seconds=seen.pass_seconds,
                 )
             )
         )
@@ -280,11 +291,17 @@ class OutgoingSession:
             self._on_transfer(seen.status, seen.sentence)
 
     async def _stop_guest(self) -> None:
+        """Stop the guest, and ask meanwhile: it shall not stand still for a destination whose daemon says nothing."""
         self.moments["stop sent"] = self._context.now()
+        asking = asyncio.ensure_future(self._ask_destination(STOP_PATIENCE))
         try:
             await self._instance().stop()
         except ClusterError as error:
+            asking.cancel()
             self.post(e.StopFailed(error.sentence))
+            return
+        if not (await asking).known:
+            self.post(e.DestinationFailed("the destination's daemon did not answer when the guest had been stopped"))
             return
         await self._faults.reach(Point.STOPPED)
         self.post(e.Stopped())
@@ -324,10 +341,6 @@ class OutgoingSession:
             _log.debug("the destination was not told", kind="yours", sentence=error.sentence)
             return
         await self._faults.reach(Point.YOURS_HEARD)
-
-    async def _ask(self, kind: str) -> JsonObject:
-        message = OfSession(self.brain.session)
-        return await self._context.peers.call(self.brain.destination, kind, message.to_json(), timeout=1.0)
 
     async def _abandon(self) -> None:
         message = OfSession(self.brain.session, sentence=self.brain.reason or "the migration is over")

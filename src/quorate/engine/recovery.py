@@ -4,6 +4,8 @@ Nothing is assumed. A QEMU that runs and that the record gives us is adopted and
 `migration.recovery` says; a QEMU that the record does not give us, and that no journal explains, is ended (R11).
 """
 
+import asyncio
+
 import structlog
 
 from quorate.clusapi.errors import ClusterError
@@ -26,27 +28,44 @@ from quorate.migration.recovery import Found, FoundIncoming, recover_incoming, r
 _log = structlog.get_logger("recovery")
 
 
+ADOPTION_PATIENCE = 3.0
+"""Seconds that a daemon waits for its QEMUs to speak before it comes up without those that do not."""
+ADOPTION_PAUSE = 0.5
+
+_BACKGROUND: set[asyncio.Task[None]] = set()
+
+
 async def recover(context: EngineContext, migrations: Migrations, groups: Groups) -> None:
-    """Take on everything that an earlier daemon of this node left behind."""
+    """Take on everything that an earlier daemon of this node left behind.
+
+    A mute QEMU holds up nobody but its own virtual machine: that is taken on when it speaks again, or is gone. Nobody
+    touches it until then, as it may well be running.
+    """
     snapshot = await context.database.snapshot()
     outgoing = {note.group: note for note in context.journals.outgoing()}
     incoming = {note.group: note for note in context.journals.incoming()}
+    tasks = set()
     for group in snapshot.groups.values():
         resource = snapshot.vm_resource(group.id)
         if resource is None or resource.vm_id is None or group.id not in snapshot.ownership:
             continue
         recovery = _Recovery(context, migrations, groups, snapshot, group.id, resource.vm_id)
-        instance = await context.hypervisor.adopt(resource.vm_id, context.paths.vm)
-        if group.id in outgoing:
-            await recovery.carry_on_outgoing(outgoing[group.id], instance)
-        elif group.id in incoming:
-            await recovery.carry_on_incoming(incoming[group.id], instance)
-        elif snapshot.owner_of(group.id) == context.node:
-            await recovery.take_back_own(instance)
-        elif instance is not None:
-            _log.warning("a QEMU of a virtual machine that is not ours is ended", vm=group.name, pid=instance.pid)
-            instance.kill()
-            await instance.wait_gone()
+        migrations.recovering.add(group.id)
+        tasks.add(asyncio.create_task(recovery.run(outgoing.get(group.id), incoming.get(group.id))))
+    if not tasks:
+        return
+    done, late = await asyncio.wait(tasks, timeout=ADOPTION_PATIENCE)
+    for task in done:
+        task.result()
+    for task in late:
+        _BACKGROUND.add(task)
+        task.add_done_callback(_on_late_recovery)
+
+
+def _on_late_recovery(task: asyncio.Task[None]) -> None:
+    _BACKGROUND.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a virtual machine was not taken on", error=repr(error))
 
 
 class _Recovery:
@@ -68,6 +87,35 @@ class _Recovery:
         self._group = group
         self._vm_id = vm_id
         self._name = snapshot.groups[group].name
+
+    async def run(self, outgoing: OutgoingNote | None, incoming: IncomingNote | None) -> None:
+        """Take the VM on, or end what is left of it here."""
+        instance = await self._adopt()
+        if outgoing is not None:
+            await self.carry_on_outgoing(outgoing, instance)
+        elif incoming is not None:
+            await self.carry_on_incoming(incoming, instance)
+        elif self._snapshot.owner_of(self._group) == self._context.node:
+            await self.take_back_own(instance)
+        elif instance is not None:
+            _log.warning("a QEMU of a virtual machine that is not ours is ended", vm=self._name, pid=instance.pid)
+            instance.kill()
+            await instance.wait_gone()
+        self._migrations.recovering.discard(self._group)
+
+    async def _adopt(self) -> hv.Instance | None:
+        """Find the VM's QEMU, however long it is mute; what the records say may have changed by then."""
+        began = self._context.now()
+        while True:
+            try:
+                instance = await self._context.hypervisor.adopt(self._vm_id, self._context.paths.vm)
+                break
+            except ClusterError as error:
+                _log.warning("a QEMU does not speak; its virtual machine waits", vm=self._name, sentence=error.sentence)
+                await asyncio.sleep(ADOPTION_PAUSE)
+        if self._context.now() - began > ADOPTION_PAUSE:
+            self._snapshot = await self._context.database.snapshot()
+        return instance
 
     def _hosted(self, instance: hv.Instance | None) -> HostedVm:
         vm = HostedVm(
@@ -151,11 +199,11 @@ class _Recovery:
         if state is hv.RunState.RUNNING:
             if vm.state is not VmState.RUNNING:
                 await vm.set_state(VmState.RUNNING, "found running by the restarted daemon")
-        elif vm.state is VmState.STARTING:
+        elif vm.state is VmState.STARTING or state is hv.RunState.INMIGRATE:
             instance.kill()
             await instance.wait_gone()
             vm.instance = None
-        elif vm.state is not VmState.PAUSED:
+        elif vm.state is not VmState.PAUSED and state is not hv.RunState.UNKNOWN:
             # Stopped by a daemon that did not live to finish what it wanted; R1: a write of our own comes first.
             await vm.keep(instance.image, "going on after the restart of the daemon")
             await instance.cont()

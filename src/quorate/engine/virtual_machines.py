@@ -95,8 +95,13 @@ class VirtualMachines:
                 await self._write_off(vm, "the start was ended")
                 raise
             except ClusterError as error:
+                ran = vm.instance is not None and not await _stands(vm.instance)
                 await self._discard(vm)
-                await vm.set_state(before, f"did not start: {error.sentence}")
+                sentence = f"did not start: {error.sentence}"
+                if saved is None or ran:
+                    await vm.set_state(VmState.OFF if ran else before, sentence)
+                else:
+                    await vm.set_state(before, sentence, saved_image=image, saved_path=str(saved))
                 raise
             how = "restored" if saved is not None else "started"
             await vm.set_state(VmState.RUNNING, f"{how} on {self.context.node_name}", saved_image=None, saved_path=None)
@@ -223,8 +228,13 @@ class VirtualMachines:
             launch=launch,
         )
         incarnation = self.context.lease.incarnation
+        vm.exited = ""
         vm.instance = await self.context.hypervisor.launch(request)
         self._watch(vm, vm.instance)
+        if isinstance(launch, hv.Restore):
+            # Once it runs its disks are newer than the saved image, which is never resumed again then (I5), whatever
+            # becomes of this daemon.
+            await vm.set_state(VmState.STARTING, "restored", saved_image=None, saved_path=None)
         if self.context.lease.incarnation != incarnation:
             raise FaultError(
                 Status.ERROR_CLUSTER_NODE_NOT_MEMBER,
@@ -343,6 +353,7 @@ class VirtualMachines:
 
     def _on_exited(self, vm: HostedVm, sentence: str) -> None:
         """The QEMU of a VM of ours is gone; while a migration is under way its brain decides what that means."""
+        vm.exited = sentence
         if vm.group in self._stopping or vm.progress.is_running or vm.lock.locked():
             return
         self.report_lost(vm, sentence)
@@ -350,6 +361,7 @@ class VirtualMachines:
     def report_lost(self, vm: HostedVm, sentence: str) -> None:
         """Write that a VM is off and have its resource fail, or go offline if its guest shut itself down."""
         vm.instance = None
+        vm.exited = ""
         by_guest = vm.group in self._shut_down_by_guest
         self._shut_down_by_guest.discard(vm.group)
         what = "the guest shut itself down" if by_guest else f"its QEMU is gone: {sentence}"
@@ -369,3 +381,11 @@ class VirtualMachines:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _stands(instance: hv.Instance) -> bool:
+    """Tell whether the vCPUs surely have not run since the start: a `cont` that failed leaves them where they were."""
+    try:
+        return await instance.run_state() is hv.RunState.PAUSED
+    except ClusterError:
+        return False

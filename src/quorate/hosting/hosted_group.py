@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId, ResourceId
-from quorate.clusapi.states import ResourceState
+from quorate.clusapi.states import ResourceState, VmResdllContext
 from quorate.clusapi.status import Status
+from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE
 from quorate.hosting import group_plan
 from quorate.hosting.contract import GroupFacts, RunStates
 from quorate.hosting.group_plan import Goal, Outcome, Wish
@@ -103,7 +104,14 @@ class HostedGroup:
         if persistent and not group_plan.is_wanted_online(self.states(), self.dependencies, closure):
             self._writer.note(False)
             self._unwanted = True
-        return await self._carry_out(wanted, dict.fromkeys(closure, wish))
+        return await self._carry_out(wanted, {item: self._for(item, wish) for item in closure})
+
+    def _for(self, resource_id: ResourceId, wish: Wish) -> Wish:
+        """A VM that is to be turned off is ended at once, also while it is being saved or shut down."""
+        resource = self.resources.get(resource_id)
+        is_vm = resource is not None and resource.facts.type.casefold() == TYPE_VIRTUAL_MACHINE.casefold()
+        turned_off = is_vm and wish.vm_context is VmResdllContext.TURN_OFF
+        return replace(wish, forced=wish.forced or turned_off)
 
     def note_states(self, written: Mapping[ResourceId, ResourceState]) -> None:
         """Write the states if they are not those that are written."""

@@ -266,6 +266,7 @@ class FakeMachine:
             dirty_bytes_per_second=dirty,
             bytes_per_second=model.bandwidth,
             passes=model.passes,
+            pass_seconds=model.running_in_pass,
         )
 
     def _set_status(self, status: MigrationStatus) -> None:

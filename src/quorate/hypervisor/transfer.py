@@ -38,6 +38,7 @@ class MigrationSample:
     dirty_bytes_per_second: float = 0.0  # 0 until the second pass has begun: not yet known
     bytes_per_second: float = 0.0  # while there was something to copy, zero pages left out; 0: not yet known
     passes: int = 0
+    pass_seconds: float = 0.0  # since it last looked for dirty pages: what was dirtied since is not in ``remaining``
     downtime_ms: int = 0  # as the hypervisor says it; under-reports
     sentence: str = ""  # why it failed
 

@@ -1,8 +1,10 @@
 """When to stop the source: decided by what each pass achieved, never by wall time.
 
-QEMU is told never to stop the guest by itself, so the length of the gap is ours to choose: the guest is stopped when what
-is left, divided by the bandwidth that was measured, fits the allowed gap. The allowed gap starts small and grows while
-passes stop making progress, up to the VM's limit; past that the guest dirties memory faster than the link carries it.
+QEMU is told never to stop the guest by itself, so the length of the gap is ours to choose: the guest is stopped when
+what is left, divided by the bandwidth that was measured, fits the allowed gap. What is left is more than QEMU says: it
+counts what it found dirty when the pass began, and the guest has gone on writing since. The allowed gap starts small and
+grows while passes stop making progress, up to the VM's limit; past that the guest dirties memory faster than the link
+carries it.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ FIRST_ALLOWED_GAP = 0.020
 LAST_ALLOWED_GAP = 0.300
 """Seconds beyond which we would rather say that the migration does not converge."""
 PASSES_BEFORE_STOP = 2
+"""How fast the guest dirties its memory is known from the second pass on."""
 PASSES_WITHOUT_PROGRESS = 12
 """At the widest allowed gap, so many passes in a row must have failed to shrink what is left before we give up."""
 
@@ -27,13 +30,28 @@ class Sample:
     bytes_per_second: float
     dirty_bytes_per_second: float
     passes: int
+    pass_seconds: float = 0.0
+    """Since QEMU last looked for dirty pages."""
+
+    @property
+    def left(self) -> int:
+        """Give what would have to be sent if the guest were stopped now, with what QEMU has not seen yet."""
+        return min(self.total, self.remaining + int(self.dirty_bytes_per_second * self.pass_seconds))
 
     @property
     def expected_gap(self) -> float:
         """Give the seconds that the rest would take if the guest were stopped now."""
-        if self.remaining == 0:
+        if self.left == 0:
             return 0.0
-        return self.remaining / self.bytes_per_second if self.bytes_per_second > 0 else float("inf")
+        return self._seconds_for(self.left)
+
+    @property
+    def gap_of_all(self) -> float:
+        """Give the seconds that it would take to send again all that was ever sent: no gap is longer than that."""
+        return self._seconds_for(self.transferred)
+
+    def _seconds_for(self, size: int) -> float:
+        return size / self.bytes_per_second if self.bytes_per_second > 0 else float("inf")
 
 
 class Verdict(Enum):
@@ -59,9 +77,9 @@ class Convergence:
     def learn(self, sample: Sample) -> "Convergence":
         """Take in a sample: a pass that did not get below the best of the earlier ones widens the allowed gap."""
         if sample.passes <= self.seen_pass:
-            lowest = sample.remaining if self.lowest_in_pass is None else min(self.lowest_in_pass, sample.remaining)
+            lowest = sample.left if self.lowest_in_pass is None else min(self.lowest_in_pass, sample.left)
             return replace(self, lowest_in_pass=lowest)
-        fresh = replace(self, seen_pass=sample.passes, lowest_in_pass=sample.remaining)
+        fresh = replace(self, seen_pass=sample.passes, lowest_in_pass=sample.left)
         if self.lowest_in_pass is None or sample.passes <= PASSES_BEFORE_STOP:
             return fresh
         if self.best_remaining is None or self.lowest_in_pass < 0.9 * self.best_remaining:
@@ -75,10 +93,15 @@ class Convergence:
     def judge(self, sample: Sample) -> Verdict:
         """Decide; `sample` has been learnt from."""
         if sample.passes < PASSES_BEFORE_STOP:
-            return Verdict.COPY_ON
+            return self._judge_unknown(sample)
         if sample.expected_gap <= self.allowed_gap:
             return Verdict.STOP
         return Verdict.GIVE_UP if self.fruitless_passes >= PASSES_WITHOUT_PROGRESS else Verdict.COPY_ON
+
+    def _judge_unknown(self, sample: Sample) -> Verdict:
+        """The first pass: who has so little memory in use that all of it fits the gap need not wait for figures."""
+        all_sent = sample.passes == 1 and sample.transferred > 0 and sample.remaining == 0
+        return Verdict.STOP if all_sent and sample.gap_of_all <= self.allowed_gap else Verdict.COPY_ON
 
     def explain_failure(self, sample: Sample) -> str:
         """Say why the migration will not converge, with the figures."""

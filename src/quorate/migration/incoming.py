@@ -38,7 +38,7 @@ GIVEN_UP = "the source has given the session up"
 DROP_PATIENCE = 15.0
 """Seconds without an answer of the source, and without a gift on record, after which the image is dropped: longer than
 the source's lease, so that whoever may take the virtual machine over has the say by then."""
-TOLD_PATIENCE = 5.0
+TOLD_PATIENCE = 30.0
 """Seconds after `yours` within which the rest must have been loaded: the source has sent all of it by then."""
 SETTLE_PAUSE = 0.2
 
@@ -240,6 +240,11 @@ def _on_lease_lapsed(s: Incoming, event: object, now: float) -> _Step:
     return Step(replace(s, right=Right.MUST_CLAIM))
 
 
+def _on_lease_lapsed_when_told(s: Incoming, event: object, now: float) -> _Step:
+    """We were away: QEMU may have said long ago that the guest is loaded, and its word comes after this one."""
+    return Step(replace(s, right=Right.MUST_CLAIM, since=now))
+
+
 # --- loaded, told ------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +272,7 @@ def _on_record_seen_when_loaded(s: Incoming, event: object, now: float) -> _Step
 
 
 def _on_bad_image_when_told(s: Incoming, event: object, now: float) -> _Step:
-    """Told, and `cont` was never sent, as it is noted only after the load: the giver's image is as good as ever (R7)."""
+    """Told, and `cont` was never sent, as it is noted only after the load: the giver's image is good as ever (R7)."""
     sentence = _sentence_of(event)
     gone = replace(s, reason=sentence, image_gone=sentence if isinstance(event, e.ImageExited) else "")
     return _write(gone, CasKind.GIVE_BACK, Phase.GIVING_BACK, now)
@@ -455,12 +460,18 @@ def _on_source_silent_when_left(s: Incoming, event: object, now: float) -> _Step
 
 
 def _on_record_seen_when_left(s: Incoming, event: object, now: float) -> _Step:
-    """Ours, with no image and nobody to give it back to: claimed, and then to be started from its disks."""
+    """Ours, and there is no image. A source that has nothing left leaves us to claim it, to be started from its disks.
+
+    One that is only silent may still have the guest's memory: it is given back (R7); if its machine is dead, that is
+    found out as for any other holder.
+    """
     assert isinstance(event, e.RecordSeen)
     record = event.record
     if s.is_mine(record):
-        if s.given_up or now - s.heard >= DROP_PATIENCE:
+        if s.given_up:
             return _write(replace(s, record=record), CasKind.CLAIM, Phase.CLAIMING, now)
+        if now - s.heard >= DROP_PATIENCE:
+            return _write(replace(s, record=record), CasKind.GIVE_BACK, Phase.GIVING_BACK, now)
         return Step(s)
     if s.given_up or record.holder != s.source or record.image != s.source_image:
         return _end(s, Outcome.DROPPED, now)
@@ -517,6 +528,7 @@ TABLE: dict[Phase, _Rules] = {
         **_NOT_ENDING,
         e.Launched: _to(_on_launched, _P.RECEIVING),
         e.LaunchFailed: _to(_on_bad_image, _P.ENDING),
+        e.NoteFailed: _to(_on_bad_image, _P.ENDING),
         e.ImageExited: _to(_on_bad_image, _P.ENDING),
         e.LoadCompleted: _late("nothing listens yet"),
         e.LoadFailed: _to(_on_bad_image, _P.ENDING),
@@ -573,7 +585,7 @@ TABLE: dict[Phase, _Rules] = {
         e.LoadFailed: _to(_on_bad_image_when_told, _P.GIVING_BACK),
         e.ImageExited: _to(_on_bad_image_when_told, _P.GIVING_BACK),
         e.Tick: _to(_on_told_tick, _P.TOLD, _P.GIVING_BACK),
-        e.LeaseLapsed: _to(_on_lease_lapsed, _P.TOLD),
+        e.LeaseLapsed: _to(_on_lease_lapsed_when_told, _P.TOLD),
     },
     _P.CLAIMING: {
         **_NO_CONT,
@@ -668,7 +680,7 @@ TABLE: dict[Phase, _Rules] = {
         **_LOAD_OVER,
         e.Yours: _to(_on_yours_when_left, _P.GIVING_BACK),
         e.Abandoned: _to(_on_abandoned_when_left, _P.ENDED),
-        e.RecordSeen: _to(_on_record_seen_when_left, _P.LEFT, _P.CLAIMING, _P.ENDED),
+        e.RecordSeen: _to(_on_record_seen_when_left, _P.LEFT, _P.CLAIMING, _P.GIVING_BACK, _P.ENDED),
         e.SessionAlive: _to(_on_session_alive, _P.LEFT),
         e.SessionDead: _to(_on_session_dead_when_left, _P.LEFT),
         e.SourceSilent: _to(_on_source_silent_when_left, _P.LEFT),

@@ -54,7 +54,8 @@ def follow(
     step = rule.handler(state, event, now)
     if phase_of(step.state) not in rule.leads_to:
         raise UndeclaredTransition(
-            f"{type(event).__name__} in phase {phase.name} led to {phase_of(step.state).name}: its rule does not list it"
+            f"{type(event).__name__} in phase {phase.name} led to {phase_of(step.state).name}: "
+            "its rule does not list it"
         )
     return step
 

@@ -331,7 +331,7 @@ def _on_transfer_over(s: Outgoing, event: object, now: float) -> _Step:
 
 
 def _on_cancelling_tick(s: Outgoing, event: object, now: float) -> _Step:
-    """Not over before QEMU says so: one that was mute may yet complete by itself and stand still with nobody to see it."""
+    """Not over before QEMU says so: a mute one may yet complete by itself and stand still with nobody to see it."""
     sentence = f"QEMU has not said for {SILENCE_LIMIT:.0f} s that the transfer is over; asked again"
     return Step(s, (e.Tell(sentence), e.CancelTransfer(), e.Abandon(), e.WakeAfter(SILENCE_LIMIT)))
 

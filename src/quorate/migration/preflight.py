@@ -70,7 +70,8 @@ def _reason_against(candidate: Candidate) -> RefusalError | None:
     if not candidate.possible_owner:
         return RefusalError(
             Status.ERROR_NODE_CANT_HOST_RESOURCE,
-            f"{candidate.name} is not a possible owner of all resources of the group: make it one, or name another node",
+            f"{candidate.name} is not a possible owner of all resources of the group: "
+            "make it one, or name another node",
         )
     return None
 

@@ -147,13 +147,12 @@ def recover_incoming(
             return _recover_without_image(gone, record, cont_may_be_out=journal.cont_may_be_out)
         case FoundIncoming.RUNNING if mine:
             return _write_incoming(state, CasKind.MARK, incoming.Phase.MARKING)
-        case FoundIncoming.LOADED if mine and (journal.cont_may_be_out or journal.told is not None):
+        case FoundIncoming.LOADED | FoundIncoming.RECEIVING if mine and journal.cont_may_be_out:
+            # Only of a loaded guest `cont` is noted: one that seems not to be is mute. It may have run (R7).
             return _write_incoming(state, CasKind.CLAIM, incoming.Phase.CLAIMING)
         case FoundIncoming.LOADED if not journal.cont_may_be_out:
             return Step(replace(state, phase=incoming.Phase.LOADED), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE)))
-        case FoundIncoming.RECEIVING if journal.told is not None and mine:
-            return Step(replace(state, phase=incoming.Phase.TOLD), (e.WakeAfter(1.0),))
-        case FoundIncoming.RECEIVING:
+        case FoundIncoming.RECEIVING if not journal.cont_may_be_out:
             return Step(
                 replace(state, phase=incoming.Phase.RECEIVING), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE))
             )

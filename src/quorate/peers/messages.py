@@ -116,3 +116,28 @@ class OfSession:
             epoch=json_int(body, "epoch"),
             revision=json_int(body, "revision"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAnswer:
+    """What a node answers to `session`."""
+
+    known: bool
+    is_preparing: bool = False
+    """A destination: it works on it, and `prepared` will follow."""
+    uri: str = ""
+    """A destination that this daemon has made ready: where it listens; in case that its `prepared` was lost."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the destination listens."""
+        return bool(self.uri)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {"known": self.known, "preparing": self.is_preparing, "uri": self.uri}
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it; what is missing is not so."""
+        return cls(body.get("known") is True, body.get("preparing") is True, json_text(body, "uri"))

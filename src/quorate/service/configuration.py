@@ -36,6 +36,7 @@ _KNOWN: Final = frozenset(
         "storages",
         "switches",
         "qemu_account",
+        "accelerator_cache",
     }
 )
 RUNTIME_LENGTH: Final = 60
@@ -56,6 +57,7 @@ class NodeConfiguration:
     storages: dict[str, Path] = field(default_factory=dict)
     switches: dict[str, str] = field(default_factory=dict)
     qemu_account: str | None = None
+    accelerator_cache: Path | None = None
 
 
 def read_configuration(path: Path) -> NodeConfiguration:
@@ -85,6 +87,7 @@ def read_configuration(path: Path) -> NodeConfiguration:
         storages={name: reader.resolve(text) for name, text in reader.table("storages").items()},
         switches=reader.table("switches"),
         qemu_account=reader.text("qemu_account") if "qemu_account" in fields else None,
+        accelerator_cache=reader.path("accelerator_cache") if "accelerator_cache" in fields else None,
     )
     if len(str(configuration.runtime).encode()) > RUNTIME_LENGTH:
         raise _wrong(path, "runtime", f"{configuration.runtime} has more than {RUNTIME_LENGTH} bytes: choose a shorter")

@@ -26,7 +26,7 @@ async def run(path: Path) -> None:
     configuration = read_configuration(path)
     set_up_logs(configuration.node)
     settings = QemuSettings(
-        cache=configuration.state / "accelerator.json",
+        cache=configuration.accelerator_cache or configuration.state / "accelerator.json",
         storages=configuration.storages,
         switches=configuration.switches,
         account=configuration.qemu_account,

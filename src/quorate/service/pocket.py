@@ -170,6 +170,8 @@ def _configure(directory: Path, runtime: Path, node: PocketNode) -> None:
         'state = "."',
         'saved = "../../saved"',
         f"runtime = {json.dumps(str(runtime / node.id))}",
+        # Beside all pocket clusters of this account: KVM is tried once, not once for each node.
+        f"accelerator_cache = {json.dumps(str(runtime.parent / 'accelerator.json'))}",
         'storage_roots = ["/"]',
         'scripts_directory = "../../scripts"',
     ]

@@ -116,6 +116,14 @@ def test_devices_have_fixed_addresses_and_names() -> None:
     assert "spawn=allow" in argv[argv.index("-sandbox") + 1]
 
 
+def test_a_kernel_that_is_started_directly_comes_before_the_disks_in_boot_order() -> None:
+    definition = VmDefinition(
+        "a", 1 << 30, guest=KernelGuest(Path("/k")), disks=(Disk("/a"), Disk("/b")), nics=(Nic(NicKind.USER),)
+    )
+    order = [device["bootindex"] for device in json_of(arguments(definition), "-device") if "bootindex" in device]
+    assert order == [1, 2, 3]  # QEMU gives the kernel 0, and refuses to have it twice
+
+
 def test_an_incoming_machine_waits_and_touches_its_memory_first() -> None:
     definition = VmDefinition("web1", 1 << 30, guest=BuiltinGuest())
     warm = arguments(definition, Incoming(prefault=True))
@@ -184,6 +192,10 @@ def test_the_source_alone_waits_for_a_consent_that_never_comes() -> None:
     assert "switchover-ack" not in destination
     assert destination["multifd"]
     assert "switchover-ack" not in capabilities(migration.source_capabilities(MigrationParameters(), (7, 2, 22)))
+
+
+def test_a_loaded_destination_leaves_the_disks_to_the_source_until_it_runs() -> None:
+    assert capabilities(migration.destination_capabilities(MigrationParameters()))["late-block-activate"]
 
 
 def test_bandwidth_is_never_left_at_the_default() -> None:

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Callable
 
+from tests.unit.migration.laws import Laws
+from tests.unit.migration.world import ONE, TWO, Item, Mig, Node, Qemu, Run, World
+
 from quorate.clusapi.identity import NodeId
 from quorate.migration import outgoing_events as e
 from quorate.migration.outgoing import Outgoing
-from tests.unit.migration.laws import Laws
-from tests.unit.migration.world import ONE, TWO, Item, Mig, Node, Qemu, Run, World
 
 FAULTS = (
     "kill qemu", "freeze qemu", "thaw qemu", "kill daemon", "restart daemon", "freeze daemon", "thaw daemon", "lapse",
@@ -25,10 +26,16 @@ UNDOES = {
 class Chaos:
     """One run: a world, its laws, and a seed that decides everything."""
 
-    def __init__(self, seed: int, *, faults: frozenset[str] | None = None, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        faults: frozenset[str] | None = None,
+        rate: float | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
         self.seed = seed
-        self.rng = random.Random(seed)
-        rng = self.rng
+        self.rng = rng = rng or random.Random(seed)
         self.world = World(guard=rng.random() < 0.8)
         self.laws = Laws(self.world)
         if faults is None:

@@ -5,13 +5,14 @@ Written from DESIGN.md §4, not from the brains: it knows no phases.
 
 from dataclasses import dataclass, field
 
+from tests.unit.migration.world import Node, Session, Side, Violation, World
+
 from quorate.clusapi.identity import SessionId
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.outgoing import Outgoing
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, SendCas
 from quorate.migration.recovery import Noted
-from tests.unit.migration.world import Node, Session, Side, Violation, World
 
 
 @dataclass

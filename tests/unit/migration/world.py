@@ -203,11 +203,17 @@ class World:
         self.database_mute = False
         """Writes land, and nobody is told."""
         self.late: list[Write] = []
+        self.older: dict[ImageId, set[ImageId]] = {}
+        """Of each image: those that are worth nothing once it has run (I5)."""
+        self.stale: set[ImageId] = set()
         self.outcomes: list[tuple[NodeId, Side, SessionId, str]] = []
         self.cold_starts: list[tuple[NodeId, str]] = []
         self.taken_over = False
         self.node_died = False
+        self.destroyed = False
+        """A fault has destroyed somebody's memory: only then may a cold start be the way out."""
         self.note_fails: Callable[[], bool] = lambda: False
+        self.rest_time = self.load_time = COMMAND
         self.load_fails: Callable[[], bool] = lambda: False
         self.launch_fails: Callable[[], bool] = lambda: False
         self.stops_by_itself: Callable[[], bool] = lambda: False
@@ -273,11 +279,14 @@ class World:
         return [s for n in self.nodes.values() for s in (n.out, n.inc) if s is not None]
 
     def check(self) -> None:
-        """The invariants that hold after every step: one runs, and it is the record's holder with the record's image."""
+        """What holds after every step: at most one runs, and it is the record's holder with the record's image."""
         running = self.running()
         if len(running) > 1:
             raise Violation(f"two run: {[q.image for q in running]}")
         for q in running:
+            if q.image in self.stale:
+                raise Violation(f"I5: {q.image} runs, and its disks are newer than it")
+            self.stale.update(self.older.get(q.image, set()))
             if (self.record.holder, self.record.image) != (q.node, q.image):
                 raise Violation(f"I2: {q.image} runs on node {q.node}, the record is {show_record(self.record)}")
             if self.guard and not self.nodes[q.node].lease:
@@ -300,7 +309,7 @@ class World:
         live = node.session(side)
         if not node.acts or node.generation != generation or live is None:
             return
-        if session is not None and live.id != session or live.brain.image != q.image:
+        if (session is not None and live.id != session) or live.brain.image != q.image:
             return
         self.post(node, live, event)
 
@@ -366,6 +375,8 @@ class World:
             return
         if q.run is Run.RUNNING:
             q.run = Run.PAUSED
+            if q.mig is Mig.ACTIVE:
+                self._schedule_pass(q)
         self._answer(q, command, e.Stopped())
 
     def _left_finish(self, q: Qemu) -> None:
@@ -409,13 +420,16 @@ class World:
         self._schedule_pass(q)
 
     def _schedule_pass(self, q: Qemu) -> None:
-        self.later(PASS if q.run is Run.RUNNING else COMMAND, "transfer", lambda: self._pass(q), lambda: self._stalls(q))
+        delay = PASS if q.run is Run.RUNNING else self.rest_time
+        self.later(delay, "transfer", lambda: self._pass(q), lambda: self._stalls(q))
 
     def _stalls(self, q: Qemu) -> bool:
+        if q.mig is not Mig.ACTIVE:
+            return False
         return q.frozen or self.link_cut or (q.peer is not None and q.peer.alive and q.peer.frozen)
 
     def _pass(self, q: Qemu) -> None:
-        if q.mig is not Mig.ACTIVE or not q.alive or q.peer is None:
+        if q.mig is not Mig.ACTIVE or not q.alive or q.peer is None or q.all_sent:
             return
         if not q.peer.alive:
             self.fail_transfer(q, "the connection broke")
@@ -429,7 +443,7 @@ class World:
             return
         q.all_sent, q.peer.received_all = True, True
         peer = q.peer
-        self.later(COMMAND, "load", lambda: self._load(peer), lambda: peer.frozen)
+        self.later(self.load_time, "load", lambda: self._load(peer), lambda: peer.frozen)
         self.later(COMMAND, "complete", lambda: self._complete(q), lambda: q.frozen)
 
     def _complete(self, q: Qemu) -> None:
@@ -469,6 +483,7 @@ class World:
         if by_us:
             q.run, q.frozen = Run.GONE, False
         else:
+            self.destroyed = True
             self._exit(q)
         for other in self.all_qemus():
             if other.peer is q and other.alive and other.mig is Mig.ACTIVE and not other.frozen and not self.link_cut:
@@ -514,6 +529,8 @@ class World:
         q.frozen = False
         self.say(f"qemu {q.image}: thawed")
         self._emit(q, e.SourceSpeaking(), Side.SOURCE)
+        if q.run is Run.LOADED:
+            self._emit(q, i.LoadCompleted(), Side.DESTINATION)  # the engine asks one that speaks again
 
     # --- the database ----------------------------------------------------------------------------------------------
 
@@ -592,6 +609,7 @@ class World:
     def _show_record(self) -> None:
         """The database tells who watches. News may come late, and an older one after a newer one."""
         record = self.record
+        self._look_after(self.nodes[record.holder])
         for node in self.nodes.values():
             for side in Side:
                 self.later(WRITE, "watch", lambda n=node, d=side: self._seen(n, d, record), lambda n=node: n.frozen)  # type: ignore[misc]
@@ -603,6 +621,7 @@ class World:
 
     def write_directly(self, holder: NodeId, image: ImageId) -> None:
         """A write of somebody who is no brain: a cold start."""
+        self.older[image] = {q.image for q in self.all_qemus() if q.image != image}
         self.record = OwnershipRecord(holder, self.record.epoch + 1, image, None, None, self.record.revision + 1)
         self.say(f"database: cold start: {show_record(self.record)}")
         self._show_record()
@@ -613,7 +632,14 @@ class World:
         """What START_MIGRATION does."""
         node = self.nodes[source]
         q = node.qemus.get(self.record.image) if self.record.image else None
-        if not node.acts or node.out or node.inc or self.record.holder != source or q is None or q.run is not Run.RUNNING:
+        if (
+            not node.acts
+            or node.out
+            or node.inc
+            or self.record.holder != source
+            or q is None
+            or q.run is not Run.RUNNING
+        ):
             return False
         if not node.lease or q.frozen:
             return False
@@ -627,6 +653,7 @@ class World:
             record=self.record,
             since=self.now,
         )
+        self.older[brain.destination_image] = {q.image}
         node.out = Session(Side.SOURCE, brain, node.generation, node.incarnation)
         self.post(node, node.out, e.PlaceFree())
         return True
@@ -784,7 +811,9 @@ class World:
             if not node.acts or node.generation != generation or node.session(s.side) is not s or not q.alive:
                 return
             remaining = 1_000_000 if q.passes >= 2 else 50_000_000
-            sample = Sample(100_000_000, 50_000_000 * q.passes + (q.run is not Run.RUNNING), remaining, 1e9, 1e6, q.passes)
+            sample = Sample(
+                100_000_000, 50_000_000 * q.passes + (q.run is not Run.RUNNING), remaining, 1e9, 1e6, q.passes
+            )
             self.post(node, s, e.Sampled(sample))
 
         self.later(seconds, "sample", act, lambda: node.frozen or (q.frozen and q.alive))
@@ -811,6 +840,8 @@ class World:
     def _cold_start(self, node: Node, why: str) -> None:
         q = self._new_image(node.id, Run.PAUSED)
         self.cold_starts.append((node.id, why))
+        if not self.destroyed and not self.taken_over:
+            raise Violation(f"a cold start ({why}), and no fault had destroyed the memory")
         self.write_directly(node.id, q.image)
         q.run = Run.RUNNING
 
@@ -827,9 +858,7 @@ class World:
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    def send(
-        self, to: NodeId, kind: str, act: Callable[[Node], None], lost: Callable[[], None] = lambda: None
-    ) -> None:
+    def send(self, to: NodeId, kind: str, act: Callable[[Node], None], lost: Callable[[], None] = lambda: None) -> None:
         node = self.nodes[to]
 
         def arrive() -> None:
@@ -838,7 +867,9 @@ class World:
             else:
                 act(node)
 
-        self.later(MESSAGE, "message", arrive, lambda: node.up and node.alive and node.frozen and not self.cut, lost, kind)
+        self.later(
+            MESSAGE, "message", arrive, lambda: node.up and node.alive and node.frozen and not self.cut, lost, kind
+        )
 
     def _to_source(self, node: Node, session: SessionId, event: object) -> None:
         if node.out is not None and node.out.id == session:
@@ -972,14 +1003,14 @@ class World:
         node.generation += 1
 
     def restart_daemon(self, node: Node) -> bool:
-        """Bring a daemon back; it reads its journal when its QEMUs speak and the database answers."""
-        if self.database_silent or any(q.frozen and q.alive for q in node.qemus.values()):
+        """Bring a daemon back; it reads its journal when the database answers."""
+        if self.database_silent:
             return False
         self.say(f"daemon {node.id}: restarted")
         node.alive, node.lease = True, True
         node.incarnation += 1
-        while any(q.commands for q in node.qemus.values() if q.alive):
-            for q in node.qemus.values():
+        for q in node.qemus.values():
+            while q.commands and q.alive and not q.frozen:
                 self._execute(q)
         if node.journal_out is not None:
             self._recover_out(node, node.journal_out)
@@ -991,7 +1022,7 @@ class World:
     def _recover_out(self, node: Node, journal: OutgoingJournal) -> None:
         q = node.qemus.get(journal.image)
         match q.run if q is not None else Run.GONE:
-            case Run.RUNNING:
+            case Run.RUNNING if q is not None and not q.frozen:
                 found = Found.RUNNING
             case Run.GONE:
                 found = Found.GONE
@@ -999,16 +1030,20 @@ class World:
                 found = Found.PAUSED
         step = recover_outgoing(journal, self.record, found, self.now)
         node.out = Session(Side.SOURCE, step.state, node.generation, node.incarnation)
-        self.say(f"source {journal.session}: recovered, noted {journal.noted.value}, {found.value}: {step.state.phase.value}")
+        self.say(
+            f"source {journal.session}: recovered, noted {journal.noted.value}, {found.value}: {step.state.phase.value}"
+        )
         self.carry_out(node, node.out, step.effects)
 
     def _recover_in(self, node: Node, journal: IncomingJournal) -> None:
         q = node.qemus.get(journal.image)
         match q.run if q is not None else Run.GONE:
-            case Run.RUNNING:
-                found = FoundIncoming.RUNNING
             case Run.GONE:
                 found = FoundIncoming.GONE
+            case _ if q is not None and q.frozen:
+                found = FoundIncoming.RECEIVING  # what cannot be asked
+            case Run.RUNNING:
+                found = FoundIncoming.RUNNING
             case Run.INMIGRATE:
                 found = FoundIncoming.RECEIVING
             case _:
@@ -1028,18 +1063,19 @@ class World:
         node.lease = True
 
     def lapse(self, node: Node) -> None:
-        """The node's lease runs out: the guard ends what runs there, or is about to; the daemon wakes in another life."""
+        """The node's lease runs out: the guard ends what runs there or is about to; the daemon wakes to another."""
         self.say(f"lease of node {node.id}: ran out")
         node.incarnation += 1
         node.lease = node.acts
         if self.guard:
             for q in tuple(node.qemus.values()):
-                if q.alive and (q.run is Run.RUNNING or any(c.name == "cont" for c in q.commands)):
+                about_to_run = q.run is Run.FINISH or any(c.name == "cont" for c in q.commands)
+                if q.alive and (q.run is Run.RUNNING or about_to_run):
                     self.kill_qemu(q)
 
     def kill_node(self, node: Node) -> None:
         self.say(f"node {node.id}: dead")
-        self.node_died = True
+        self.node_died = self.destroyed = True
         node.up = node.alive = node.frozen = node.lease = False
         node.generation += 1
         node.out = node.inc = None

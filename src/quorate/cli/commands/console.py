@@ -63,11 +63,17 @@ def _log_of(client: BlockingClient, name: str) -> Path | None:
     return Path(log) if log else None
 
 
+def _stays_before(path: Path) -> dict[Path, int]:
+    """Where the logs of the other nodes end now: what a guest that comes back there has printed before is old."""
+    logs = path.parents[2].glob(f"*/{path.parent.name}/{path.name}") if len(path.parents) > 2 else ()
+    return {log: log.stat().st_size for log in logs if log != path}
+
+
 class _Reader:
     """Reads one log after another, and each from where it was left."""
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
-        self._left_at: dict[Path, int] = {}
+        self._left_at = _stays_before(path)
         self._path = path
         self._file = self._open(path, from_start=from_start)
 

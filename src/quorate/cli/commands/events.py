@@ -44,6 +44,8 @@ def _print(event: JsonObject) -> None:
         sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
     else:
         moment = json_text(event, "time").replace("T", " ")[:23]
-        line = f"{moment}  node {json_text(event, 'node')}  {json_text(event, 'kind')}: {json_text(event, 'sentence')}"
+        told, name = json_text(event, "sentence"), json_text(event, "object_name")
+        about = "" if not name or name in told else f"{name}: "
+        line = f"{moment}  node {json_text(event, 'node')}  {json_text(event, 'kind'):24} {about}{told}"
         sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -36,8 +36,6 @@ from quorate.hypervisor.qemu.process import ProcessHandle, RunFile
 from quorate.hypervisor.subscribers import Subscribers
 
 _POLL: Final = 0.01
-_FIRST_PASSES: Final = 3  # each of them is told
-_PASS_EVERY: Final = 0.01  # later ones at most this often
 _SILENT_TRANSFER: Final = 10.0  # a file that has not grown for so long will not
 _ANNOUNCE: Final = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds
 
@@ -53,7 +51,6 @@ class QemuInstance:
         self._subscribers = Subscribers()
         self._rates = migration.Rates()
         self._loaded = False
-        self._pass_told = 0.0
         self._finished = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
         socket = Path(run_file.control_socket)
@@ -247,11 +244,7 @@ class QemuInstance:
             case None:
                 return
             case PassStarted(number):
-                now = time.monotonic()
-                self._rates.pass_started(number, now)
-                if number > _FIRST_PASSES and now - self._pass_told < _PASS_EVERY:
-                    return  # with nothing left to copy QEMU begins thousands of passes a second
-                self._pass_told = now
+                self._rates.pass_started(number, time.monotonic())
             case MigrationChanged(status):
                 self._monitor.set_busy(not status.is_final)
                 self._loaded |= status is MigrationStatus.COMPLETED

@@ -9,6 +9,10 @@ must do, which QEMU may undercut when next to nothing is dirty.
 Do not let QEMU wait for long once next to nothing is left: it then looks for dirty pages thousands of times a second
 under its big lock, which starves the guest and QMP (gaps of 0.1 to 0.3 s were seen). In the first 100 ms it does not
 look at all: a first pass that ends sooner stays at ``passes`` 1 with ``remaining`` 0, and that is a moment to stop.
+
+Who holds the disks. The source lets go of its image locks when it has sent everything. QEMU before 10.0 has a loaded
+destination take them at once, though nobody may ever tell it to run, and a source that takes its guest back would find
+its own disks locked; with ``late-block-activate`` they are taken at `cont`, as later versions always do.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ def source_capabilities(parameters: MigrationParameters, version: Version) -> Ma
 
 def destination_capabilities(parameters: MigrationParameters) -> Mapping[str, object]:
     """Give the arguments of migrate-set-capabilities for the side that receives."""
-    return _capabilities({"events": True, "multifd": parameters.multifd_channels > 0})
+    return _capabilities({"events": True, "multifd": parameters.multifd_channels > 0, "late-block-activate": True})
 
 
 def file_capabilities(version: Version) -> Mapping[str, object]:
@@ -115,6 +119,10 @@ class Rates:
         """Note that QEMU has looked for dirty pages."""
         self._pass, self._pass_began = number, now
 
+    def pass_seconds(self, now: float) -> float:
+        """Tell how long ago that was; 0 before the first time."""
+        return max(0.0, now - self._pass_began) if self._pass else 0.0
+
     def copied(self, copied: int, zero: int, remaining: int, now: float) -> float:
         """Tell the speed in bytes of guest memory per second, measured while there was something to copy.
 
@@ -165,6 +173,7 @@ def sample_from(answer: object, rates: Rates, now: float) -> MigrationSample:
         dirty_bytes_per_second=rates.dirtied(copied + zero, remaining, now) if copying else 0.0,
         bytes_per_second=rates.copied(copied, zero, remaining, now) if copying else 0.0,
         passes=passes,
+        pass_seconds=rates.pass_seconds(now) if copying else 0.0,
         downtime_ms=_whole(fields, "downtime"),
         sentence=str(fields.get("error-desc") or ""),
     )

@@ -1,0 +1,307 @@
+"""Does one fault in one phase to a real migration, and looks from outside what came out."""
+
+import os
+import select
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from tests.system.fault_table import Cell
+from tests.system.pocket_cluster import PocketCluster
+
+from quorate.clusapi.json_types import json_int, json_objects, json_text
+from quorate.clusapi.states import MigrationState, NodeState, VmState
+from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.sqlite import SqliteBlockingStore
+from quorate.engine.fault_points import VARIABLE, Point
+from quorate.hypervisor.serial_watch import SerialWatch
+
+SOURCE, DESTINATION = "node1", "node2"
+FROZEN = 8.0
+"""Seconds that a SIGSTOP or a silence lasts: longer than a lease and all patience but that of dropping a guest."""
+LIMIT = 60.0
+"""Seconds within which everything must have settled; it takes two or three."""
+GUEST: dict[str, int] = {"dirty_bytes": 4 << 20, "dirty_bytes_per_second": 8 << 20, "fill_bytes": 8 << 20}
+BEATS_AFTER = 30
+SETTLED = (MigrationState.NO_MIGRATION, MigrationState.CANCELED, MigrationState.FAILURE)
+
+HELD: dict[str, tuple[tuple[str, Point], ...]] = {
+    "preparing": ((DESTINATION, Point.PREPARING),),
+    "pre-copy": ((SOURCE, Point.PRE_COPY),),
+    "stopped": ((SOURCE, Point.STOPPED),),
+    "cas sent": ((SOURCE, Point.CAS_SENT),),
+    "given": ((SOURCE, Point.GIVEN),),
+    "yours sent": ((SOURCE, Point.YOURS_SENT),),
+    "loaded": ((DESTINATION, Point.LOADED),),
+    "marked": ((DESTINATION, Point.MARKED), (SOURCE, Point.ENDING)),
+}
+"""Where the daemons are held in each phase."""
+PASSED: dict[str, tuple[tuple[str, Point], ...]] = {
+    "stopped": ((SOURCE, Point.COMPLETED), (DESTINATION, Point.LOADED)),
+    "cas sent": ((SOURCE, Point.COMPLETED), (DESTINATION, Point.LOADED)),
+    "given": ((DESTINATION, Point.LOADED),),
+    "yours sent": ((DESTINATION, Point.LOADED),),
+    "loaded": ((SOURCE, Point.YOURS_HEARD),),
+}
+"""What must have happened besides, so that a phase is the same each time."""
+
+_environment = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is to be seen from outside, at one moment."""
+
+    owner: str
+    given: bool
+    migration_state: MigrationState
+    vm_state: VmState
+    queued: bool
+    qemus: tuple[str, ...]
+    """The nodes that have a QEMU of the virtual machine."""
+    left_over: tuple[str, ...]
+    """Files that only a migration, or a QEMU that is not there, would need."""
+
+    @property
+    def is_settled(self) -> bool:
+        return (
+            not self.given
+            and self.migration_state in SETTLED
+            and self.vm_state is VmState.RUNNING
+            and not self.queued
+            and self.qemus == (self.owner,)
+            and not self.left_over
+        )
+
+
+class Lab:
+    """A cluster of two nodes whose daemons can be held at points of a migration."""
+
+    def __init__(self, cluster: PocketCluster, points: Path) -> None:
+        self.cluster = cluster
+        self._points = points
+        self._database = SqliteBlockingStore(cluster.directory / "cluster.sqlite")
+
+    # --- one experiment --------------------------------------------------------------------------------------------
+
+    def run(self, cell: Cell, name: str) -> None:
+        """Raises AssertionError when something else comes out than the document says."""
+        cluster = self.cluster
+        self.wait_for_daemons()
+        self._clear_points()
+        cluster.create_vm(name, {"name": name, "memory": "64M", "guest": {"kind": "builtin", **GUEST}})
+        vm_id = json_text(cluster.vm(name), "vm")
+        logs = {node: cluster.serial_log(name, node) for node in (SOURCE, DESTINATION)}
+        with SerialWatch(*logs.values(), poll=0.004) as watch:
+            cluster.wait(lambda: watch.report().beats > BEATS_AFTER, LIMIT, "the guest counts")
+            began = time.monotonic()
+            for node, point in HELD[cell.phase]:
+                self._file(node, point, "hold").touch()
+            cluster.call("MoveGroup", group=name, destination=DESTINATION)
+            for node, point in (*HELD[cell.phase], *PASSED.get(cell.phase, ())):
+                reached = self._file(node, point, "reached")
+                cluster.wait(reached.exists, LIMIT, f"{node} comes to {point.value}")
+            last = watch.report().last or 0
+            self._hurt(cell, vm_id)
+            found = self._wait_settled(name, vm_id)
+            log = logs[found.owner]
+            beats = [line for line in watch.lines if line.count is not None]
+            now = beats[-1].at
+            cluster.wait(lambda: _beats_in(watch, log, now) >= BEATS_AFTER, LIMIT, f"the guest counts on {found.owner}")
+            after = self._look(name, vm_id)
+            report = watch.report()
+            cold = any(line.count == 1 for line in watch.lines if line.at > began)
+        outcome = _outcome(found.owner, cold)
+        history = f"the last count before was {last}; {report}; {found}"
+        assert after.is_settled, f"it was settled, and is not any more: {after}"
+        assert outcome in cell.outcome.split(" or "), f"{outcome}, not {cell.outcome}: {history}"
+        assert found.migration_state == _expected_state(outcome), f"{outcome}: {history}"
+        assert not report.interleaved, f"two copies ran: {history}"
+        bad = [line for line in report.other if line.startswith(("BAD", "FAULT"))]
+        assert not bad, f"memory was lost: {bad}"
+        assert cold or report.continuous, f"the guest did not live on: {history}"
+        self._remove(name)
+
+    def _hurt(self, cell: Cell, vm_id: str) -> None:
+        if cell.victim == "database":
+            self._silence()
+            return
+        node = SOURCE if cell.side == "source" else DESTINATION
+        pid = self._qemu(vm_id, node) if cell.victim == "QEMU" else self.cluster.daemon_pid(node)
+        with _pidfd(pid) as victim:
+            if cell.signal == "kill -9":
+                signal.pidfd_send_signal(victim, signal.SIGKILL)
+                assert select.select((victim,), (), (), LIMIT)[0], f"{pid} survives SIGKILL"
+                if cell.victim == "QEMU":
+                    run_file = self.cluster.runtime(node) / f"{vm_id}.run"
+                    self.cluster.wait(lambda: not run_file.exists(), LIMIT, f"{node} notices that its QEMU is gone")
+                self._release()
+                return
+            signal.pidfd_send_signal(victim, signal.SIGSTOP)
+            try:
+                self.cluster.wait(lambda: _state(pid) in "TX", LIMIT, f"{pid} stands still")
+                self._release()
+                time.sleep(FROZEN)
+            finally:
+                with suppress(ProcessLookupError):  # ended meanwhile, as it may be
+                    signal.pidfd_send_signal(victim, signal.SIGCONT)
+
+    def _silence(self) -> None:
+        """Keep every writer waiting, as a daemon would that was stopped within a transaction."""
+        with closing(sqlite3.connect(self.cluster.directory / "cluster.sqlite", isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._release()
+            time.sleep(FROZEN)
+            connection.execute("ROLLBACK")
+
+    def _wait_settled(self, name: str, vm_id: str) -> Found:
+        deadline = time.monotonic() + LIMIT
+        while not (found := self._look(name, vm_id)).is_settled:
+            assert time.monotonic() < deadline, f"not settled within {LIMIT:.0f} s: {found}"
+            time.sleep(0.05)
+        self.wait_for_daemons()
+        return found
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def _look(self, name: str, vm_id: str) -> Found:
+        snapshot = self._snapshot()
+        group = snapshot.group(name).id
+        ownership, run = snapshot.ownership[group].value, snapshot.run[group].value
+        assert run.vm is not None
+        owner = snapshot.nodes[ownership.holder].name
+        return Found(
+            owner=owner,
+            given=ownership.giver is not None,
+            migration_state=MigrationState(run.vm.migration_state),
+            vm_state=VmState(run.vm.vm_state),
+            queued=bool(run.status_information & 4),
+            qemus=tuple(self._qemus(vm_id).values()),
+            left_over=tuple(self._left_over(vm_id, owner)),
+        )
+
+    def _snapshot(self) -> ClusterSnapshot:
+        return SnapshotBuilder(self._database.range(*SnapshotBuilder.PREFIXES)).build()
+
+    def _qemus(self, vm_id: str) -> dict[int, str]:
+        marker = vm_id.encode()
+        return {
+            pid: node
+            for pid, node in sorted(self.cluster.qemu_pids().items(), key=lambda found: found[1])
+            if marker in _command_line(pid)
+        }
+
+    def qemu_of(self, name: str, node: str) -> int:
+        """The pid of a virtual machine's QEMU on a node."""
+        return self._qemu(json_text(self.cluster.vm(name), "vm"), node)
+
+    def _qemu(self, vm_id: str, node: str) -> int:
+        return next(pid for pid, where in self._qemus(vm_id).items() if where == node)
+
+    def _left_over(self, vm_id: str, owner: str) -> Iterator[str]:
+        for node in (SOURCE, DESTINATION):
+            runtime = self.cluster.runtime(node)
+            yield from (path.name for path in runtime.glob("*.journal"))
+            if node != owner:
+                state = self.cluster.directory / "nodes" / node.removeprefix("node") / "vms"
+                yield from (f"{node}: {path.name}" for path in runtime.glob("*") if path.suffix in (".q", ".m", ".a"))
+                yield from (f"{node}: {path.name}" for path in runtime.glob(f"{vm_id}.*"))
+                yield from (f"{node}: {path.name}" for path in state.glob(f"{vm_id}.rom"))
+
+    # --- the cluster -----------------------------------------------------------------------------------------------
+
+    def wait_for_daemons(self) -> None:
+        """Every daemon answers, and sees every node up."""
+
+        def all_up(node: str) -> bool:
+            nodes = json_objects(self.cluster.client_of(node).call("ListNodes").as_json(), "nodes")
+            return all(json_int(n, "state", -1) == NodeState.UP for n in nodes)
+
+        for node in (SOURCE, DESTINATION):
+            self.cluster.wait(lambda node=node: all_up(node), LIMIT, f"{node} sees every node up")  # type: ignore[misc]
+
+    def _remove(self, name: str) -> None:
+        self.cluster.call("OfflineGroup", group=name)
+        delete = lambda: self.cluster.call("DeleteVirtualMachine", vm=name) is not None  # noqa: E731
+        self.cluster.wait(delete, LIMIT, f"{name} is off, and is deleted")
+
+    def _file(self, node: str, point: Point, what: str) -> Path:
+        return self._points / f"{node}.{point.value}.{what}"
+
+    def _release(self) -> None:
+        for path in self._points.glob("*.hold"):
+            path.unlink()
+
+    def _clear_points(self) -> None:
+        for path in self._points.iterdir():
+            path.unlink()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+@contextmanager
+def lab(directory: Path) -> Iterator[Lab]:
+    """A lab whose processes are gone afterwards, whatever state they are in."""
+    points = directory / "points"
+    points.mkdir(parents=True)
+    cluster = PocketCluster(directory / "cluster", 2)
+    cluster.directory.mkdir(mode=0o700)
+    try:
+        with _environment:  # the daemons take it from the keeper, and the keeper from us
+            os.environ[VARIABLE] = str(points)
+            try:
+                cluster.start()
+            finally:
+                del os.environ[VARIABLE]
+        made = Lab(cluster, points)
+        try:
+            yield made
+        finally:
+            made.close()
+    finally:
+        cluster.end()
+
+
+def _outcome(owner: str, cold: bool) -> str:
+    if cold:
+        return f"cold start on the {'source' if owner == SOURCE else 'destination'}"
+    return "moves" if owner == DESTINATION else "stays"
+
+
+def _expected_state(outcome: str) -> MigrationState:
+    stayed = outcome in ("stays", "cold start on the source")
+    return MigrationState.FAILURE if stayed else MigrationState.NO_MIGRATION
+
+
+def _beats_in(watch: SerialWatch, log: Path, since: float) -> int:
+    return sum(1 for line in watch.lines if line.count is not None and line.source == log and line.at > since)
+
+
+@contextmanager
+def _pidfd(pid: int) -> Iterator[int]:
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _state(pid: int) -> str:
+    """The state letter of a process; X when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"

@@ -1,0 +1,41 @@
+"""The expected outcomes of docs/faults.md, as data."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
+FAULT = re.compile(r"## (kill -9|SIGSTOP|silence) of the (source|destination|cluster)'s (QEMU|daemon|database)")
+PHASES = ("preparing", "pre-copy", "stopped", "cas sent", "given", "yours sent", "loaded", "marked")
+OUTCOMES = ("moves", "stays", "moves or stays", "cold start on the source", "cold start on the destination")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fault in one phase."""
+
+    signal: str
+    side: str
+    victim: str
+    phase: str
+    outcome: str
+
+    def __str__(self) -> str:
+        return f"{self.signal} {self.side} {self.victim} {self.phase}".replace(" ", "-")
+
+
+def read_cells() -> tuple[Cell, ...]:
+    """Every row of the document's tables of faults."""
+    cells = []
+    fault: tuple[str, str, str] | None = None
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            found = FAULT.match(line)
+            assert found is not None, f"docs/faults.md: not a fault: {line}"
+            fault = (found[1], found[2], found[3])
+        elif fault is not None and line.startswith("| ") and not line.startswith("| phase "):
+            phase, outcome, _ = (part.strip() for part in line.strip("| \n").split(" | "))
+            assert phase in PHASES, f"docs/faults.md: not a phase: {phase}"
+            assert outcome in OUTCOMES, f"docs/faults.md: not an outcome: {outcome}"
+            cells.append(Cell(*fault, phase, outcome))
+    return tuple(cells)
