@@ -177,7 +177,7 @@ class Rig:
         def is_quiet() -> bool:
             nonlocal last
             before, last = last, self.written()
-            time.sleep(0.1)
+            time.sleep(0.05)
             return before == last
 
         self.cluster.wait(is_quiet, 10, "everything that was done is written")
@@ -299,14 +299,15 @@ class Rig:
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
-    def configure(self, node: str, text: str) -> None:
-        """Add to a node's configuration and restart its daemon."""
-        directory = self.cluster.directory / "nodes" / node.removeprefix("node")
-        path = directory / "node.toml"
-        path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
-        before = self.cluster.daemon_pid(node)
-        os.kill(before, signal.SIGTERM)
-        self.cluster.wait(lambda: self._answers(node, before), 20, f"{node} is back")
+    def configure(self, texts: Mapping[str, str]) -> None:
+        """Add to the configurations of nodes and restart their daemons."""
+        before = {node: self.cluster.daemon_pid(node) for node in texts}
+        for node, text in texts.items():
+            path = self.cluster.directory / "nodes" / node.removeprefix("node") / "node.toml"
+            path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+            os.kill(before[node], signal.SIGTERM)
+        for node, pid in before.items():
+            self.cluster.wait(lambda node=node, pid=pid: self._answers(node, pid), 20, f"{node} is back")  # type: ignore[misc]
 
     def _answers(self, node: str, other_than: int) -> bool:
         facts = self.cluster.client_of(node).call("GetNodeReport", node=node).json("processes")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from tests.system.fault_lab import LIMIT, SOURCE, lab
+from tests.system.fault_lab import LIMIT, SOURCE, Lab, lab
 from tests.system.fault_table import PHASES, Cell, read_cells
 
 from quorate.clusapi.json_types import json_int
@@ -57,14 +57,22 @@ class Bench:
         attempt = 0
         while not self._ending.is_set() and not self._queue.empty():
             attempt += 1
-            with lab(self._directory / f"{number}-{attempt}") as here:
+            try:
+                with lab(self._directory / f"{number}-{attempt}") as here:
+                    self._work_in(here)
+            except BaseException as error:  # noqa: BLE001 - no cluster: somebody has to tell it
                 for job in self._jobs():
-                    try:
-                        here.run(job[0], str(job[0]))
-                    except BaseException as error:  # noqa: BLE001 - told to the test that waits for it
-                        self.results[job].set_exception(error)
-                        break
-                    self.results[job].set_result(None)
+                    self.results[job].set_exception(error)
+                    break
+
+    def _work_in(self, here: Lab) -> None:
+        for job in self._jobs():
+            try:
+                here.run(job[0], str(job[0]))
+            except BaseException as error:  # noqa: BLE001 - told to the test that waits for it
+                self.results[job].set_exception(error)
+                return
+            self.results[job].set_result(None)
 
     def _jobs(self) -> Iterator[Job]:
         while not self._ending.is_set():

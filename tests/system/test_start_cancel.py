@@ -39,8 +39,8 @@ from quorate.client.functions import (
     OpenClusterNodeEx,
     OpenClusterResource,
     OpenClusterResourceEx,
+    PauseClusterNode,
     ResourceState,
-    ResumeClusterNode,
     VmState,
 )
 from quorate.clusapi.json_types import JsonObject, JsonValue
@@ -297,34 +297,22 @@ def test_the_source_itself_as_destination_is_status_87(rig: Rig) -> None:
     assert rig.refusals({"node1": lambda: start(vm, "node1")}) == {"node1": 87}
 
 
-def test_a_destination_that_is_down_is_status_5050(tmp_path: Path) -> None:
+def test_a_destination_that_is_down_is_status_5050_also_while_its_lease_still_runs(tmp_path: Path) -> None:
     with pocket_cluster(tmp_path / "cluster", nodes=2) as cluster:
         cluster.create_builtin("web1", "64M")
         rig = Rig(cluster, QemuGate(tmp_path / "gate"))
         vm, node2 = rig.vm("web1"), OpenClusterNode(rig.handle, "node2")
-        cluster.call("PauseNode", node="node2")
-        with rig.isolated("node2"), rig.possible_owners("web1", "node1"):
-            os.kill(cluster.keeper_pid(), signal.SIGKILL)
-            os.kill(cluster.daemon_pid("node2"), signal.SIGKILL)
-            cluster.wait(lambda: GetClusterNodeState(node2) == NodeState.DOWN, 15, "node2 is down")
-            answers = rig.refusals({"also paused, isolated, not a possible owner": lambda: start(vm, "node2")})
-            assert set(answers.values()) == {5050}
-        assert ResumeClusterNode(node2) == 0
-        answers = rig.refusals({"down": lambda: start(vm, "node2"), "no node is left": lambda: start(vm, None)})
-        assert answers == {"down": 5050, "no node is left": 5071}
-
-
-def test_a_destination_that_was_killed_a_moment_ago_is_status_5050_although_its_lease_still_runs(
-    tmp_path: Path,
-) -> None:
-    with pocket_cluster(tmp_path / "cluster", nodes=2) as cluster:
-        cluster.create_builtin("web1", "64M")
-        rig = Rig(cluster, QemuGate(tmp_path / "gate"))
-        node2 = OpenClusterNode(rig.handle, "node2")
         os.kill(cluster.keeper_pid(), signal.SIGKILL)
         os.kill(cluster.daemon_pid("node2"), signal.SIGKILL)
-        assert rig.refusals({"node2": lambda: start(rig.vm("web1"), "node2")}) == {"node2": 5050}
+        assert rig.refusals({"killed a moment ago": lambda: start(vm, "node2")}) == {"killed a moment ago": 5050}
         assert GetClusterNodeState(node2) == NodeState.UP
+        cluster.wait(lambda: GetClusterNodeState(node2) == NodeState.DOWN, 15, "node2 is down")
+        answers = rig.refusals({"down": lambda: start(vm, "node2"), "no node is left": lambda: start(vm, None)})
+        assert answers == {"down": 5050, "no node is left": 5071}
+        assert PauseClusterNode(node2) == 0
+        with rig.isolated("node2"), rig.possible_owners("web1", "node1"):
+            everything = {"also paused, isolated and not a possible owner": lambda: start(vm, "node2")}
+            assert set(rig.refusals(everything).values()) == {5050}
         assert cluster.vm_state("web1") is VmState.RUNNING
 
 
@@ -371,9 +359,8 @@ def test_a_disk_that_only_the_source_has_is_status_5953_for_one_node_and_fine_fo
     (tmp_path / "elsewhere").mkdir()
     disk = tmp_path / "here" / "data.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "8M"], check=True)
-    rig.configure("node1", f'\n[storages]\nfast = "{tmp_path}/here"\n')
-    rig.configure("node2", f'\n[storages]\nfast = "{tmp_path}/elsewhere"\n')
-    rig.configure("node3", f'\n[storages]\nfast = "{tmp_path}/here"\n')
+    places = {"node1": "here", "node2": "elsewhere", "node3": "here"}
+    rig.configure({node: f'\n[storages]\nfast = "{tmp_path}/{place}"\n' for node, place in places.items()})
     disks: list[JsonValue] = [{"storage": "fast", "volume": "data.qcow2"}]
     definition: JsonObject = {"name": "disky", "memory": "64M", "guest": "builtin", "disks": disks}
     rig.cluster.call("CreateVirtualMachine", name="disky", definition=definition, node="node1")

@@ -155,6 +155,8 @@ class VmRunState:
     saved_image: ImageId | None = None
     saved_path: str | None = None
     sentence: str = ""
+    migration_progress: int = 0
+    """What MigrationProgress showed last; records of older versions lack it."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def to_json(self) -> Document:
@@ -167,12 +169,13 @@ class VmRunState:
             "saved_image": self.saved_image,
             "saved_path": self.saved_path,
             "sentence": self.sentence,
+            "migration_progress": self.migration_progress,
         }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read what ``to_json`` wrote. Raises FaultError when it is damaged."""
-        fields = _Fields("a VM's run state", value)
+        fields = _Fields("a VM's run state", {"migration_progress": 0, **value})
         return cls(
             vm_state=fields.number("vm_state"),
             migration_state=fields.number("migration_state"),
@@ -180,6 +183,7 @@ class VmRunState:
             saved_image=fields.optional("saved_image", ImageId),
             saved_path=fields.optional("saved_path", str),
             sentence=fields.text("sentence"),
+            migration_progress=fields.number("migration_progress"),
             extra=fields.rest(),
         )
 

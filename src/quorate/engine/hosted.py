@@ -133,7 +133,11 @@ class HostedVm(OwnedGroup):
         super().__init__(context, group, ownership, run)
         self.vm_id = vm_id
         self.instance = instance
-        self.progress = MigrationProgress(state=MigrationState(self.vm.migration_state))
+        self.progress = MigrationProgress(
+            state=self.migration_state,
+            percent=self.vm.migration_progress,
+            failure_reason=self.vm.migration_failure_reason,
+        )
         self.exited = ""
         """Why the QEMU of `instance` is gone, if it is and nobody has drawn the consequences yet."""
         self.lock = asyncio.Lock()
@@ -176,8 +180,15 @@ class HostedVm(OwnedGroup):
     async def set_migration(
         self, state: MigrationState, reason: int, sentence: str, events: Sequence[EventRecord] = (), *, queued: bool
     ) -> None:
-        """Write MigrationState and its failure reason."""
-        vm = replace(self.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
+        """Write MigrationState, its failure reason, and how far MigrationProgress has come."""
+        percent = 0 if state is MigrationState.NO_MIGRATION else self.progress.percent
+        vm = replace(
+            self.vm,
+            migration_state=int(state),
+            migration_failure_reason=reason,
+            sentence=sentence,
+            migration_progress=percent,
+        )
         status_information = (self.run.status_information & ~WAITING_IN_QUEUE) | (WAITING_IN_QUEUE if queued else 0)
         await self.write(lambda run: replace(run, vm=vm, status_information=status_information), events)
 

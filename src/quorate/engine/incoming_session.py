@@ -305,6 +305,7 @@ class IncomingSession:
                     migration_state=int(MigrationState.NO_MIGRATION),
                     migration_failure_reason=0,
                     sentence="",
+                    migration_progress=100,
                 )
                 return replace(
                     run,
@@ -343,7 +344,9 @@ class IncomingSession:
 
     def describe(self) -> SessionAnswer:
         """Answer the source. A QEMU that an earlier daemon has made ready may wait for a word that was never said."""
-        return SessionAnswer(known=True, is_preparing=self.brain.phase is Phase.PREPARING, uri=self._uri)
+        phase = self.brain.phase
+        image_is_good = phase not in (Phase.ENDING, Phase.LEFT, Phase.ENDED)
+        return SessionAnswer(image_is_good, phase is Phase.PREPARING, self._uri if image_is_good else "")
 
     @property
     def runs_here(self) -> bool:

@@ -148,7 +148,7 @@ class OutgoingSession:
             case e.NoteBegun():
                 self._note(Noted.BEGUN, None)
             case e.NoteYours():
-                self._faults.then(Point.GIVEN, lambda: self._note(Noted.YOURS, e.YoursNoted()), self._spawn)
+                self._faults.then(Point.GIVEN, self._note_yours, self._spawn)
             case e.NoteTakeBack():
                 self._note(Noted.TAKE_BACK, e.TakeBackNoted())
             case e.AskPrepare():
@@ -215,6 +215,10 @@ class OutgoingSession:
             return
         if answer is not None:
             self.post(answer)
+
+    def _note_yours(self) -> None:
+        if self.brain.phase is Phase.NOTING_YOURS:  # who is held here may find that the brain has gone elsewhere
+            self._note(Noted.YOURS, e.YoursNoted())
 
     async def _ask_prepare(self) -> None:
         assert self._prepare is not None, "a recovered session is past preparing"

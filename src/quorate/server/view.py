@@ -122,6 +122,7 @@ class ClusterView:
             state = VmState.UNKNOWN
         progress = MigrationProgress(
             state=MigrationState.NO_MIGRATION if stored is None else MigrationState(stored.migration_state),
+            percent=0 if stored is None else stored.migration_progress,
             failure_reason=0 if stored is None else stored.migration_failure_reason,
             sentence="" if stored is None else stored.sentence,
         )

@@ -67,6 +67,7 @@ def main() -> int:
     """Run the daemon; exit code 3 when it could not come up."""
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
+    os.umask(0o077)  # files and sockets are for their owner; every QEMU inherits it
     if len(sys.argv) != 2:
         print("usage: python -m quorate.service.daemon NODE.toml", file=sys.stderr)
         return 2

@@ -155,7 +155,8 @@ def _runtime_directory(directory: Path) -> Path:
 def _configure(directory: Path, runtime: Path, node: PocketNode) -> None:
     """Write a node's configuration, unless somebody has written one."""
     place = directory / "nodes" / node.id
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.parent.mkdir(exist_ok=True, mode=0o700)
+    place.mkdir(exist_ok=True, mode=0o700)
     (runtime / node.id).mkdir(exist_ok=True, mode=0o700)
     path = place / "node.toml"
     if path.exists():
