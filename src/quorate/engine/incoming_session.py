@@ -122,8 +122,20 @@ class IncomingSession:
                 self.post(i.LoadFailed(sentence or "QEMU says that the guest did not load"))
             case hv.Exited(_, sentence):
                 self.post(i.ImageExited(sentence))
+            case hv.Speaking():
+                self._spawn(self._look_again())
             case _:
                 pass
+
+    async def _look_again(self) -> None:
+        """A QEMU that was mute may have said the decisive word while nobody could hear it."""
+        try:
+            assert self.instance is not None, "what speaks is there"
+            seen = await self.instance.migration()
+        except ClusterError:
+            return
+        if seen.status is hv.MigrationStatus.COMPLETED:
+            self.post(i.LoadCompleted())
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
@@ -254,6 +266,9 @@ class IncomingSession:
         self.post(i.RecordSeen(to_brain(ownership)))
 
     async def _cont(self) -> None:
+        if not self._context.lease.is_held:
+            self.post(i.ContFailed("the node's lease is not held: the guest stands until it is renewed"))
+            return
         try:
             assert self.instance is not None, "there is nothing to run"
             await self.instance.cont()
