@@ -4,7 +4,6 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -368,10 +367,18 @@ def test_node_list_gives_states_and_pids_that_are_those_of_the_processes(desk: D
     assert _fits(answer)
 
 
-@pytest.mark.parametrize("what", ["0x01600004", "VM_START_MIGRATION", "5023", "ERROR_INVALID_STATE"])
-def test_explain_takes_codes_apart(desk: Desk, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("0x01600004", "CLUSCTL_RESOURCE_VM_START_MIGRATION"),
+        ("VM_START_MIGRATION", "0x01600004"),
+        ("5023", "ERROR_INVALID_STATE"),
+        ("ERROR_INVALID_STATE", "5023"),
+    ],
+)
+def test_explain_takes_codes_apart(desk: Desk, what: str, told: str) -> None:
     answer = desk.shell.run("explain", what)
-    assert ("0x01600004" if "0" not in what[:1] and "5023" not in what and "STATE" not in what else "") in answer.out
+    assert told in answer.out
     assert _fits(answer)
     assert desk.shell.json("explain", what)
 
@@ -429,5 +436,4 @@ def test_down_saves_the_vms_and_up_brings_them_back_where_they_were(desk: Desk) 
     assert watch.report().continuous
     assert cluster.owner("web1") == "node2"
     assert (cluster.owner("web2"), cluster.vm_state("web2")) == ("node3", VmState.OFF), "it was not wanted online"
-    with suppress(AssertionError):
-        shell.run("down", "--yes")
+    shell.run("down", "--yes")

@@ -92,7 +92,8 @@ class Migrations(VirtualMachines):
         """Check what START checks from "VmState is 2" on; return when the migration is accepted."""
         vm = self.get(group_id)
         if vm.lock.locked():
-            sentence = f"{vm.name} is {vm.state.name.lower()}, and something is being done to it: wait until that is over"
+            state = vm.state.name.lower()
+            sentence = f"{vm.name} is {state}, and something is being done to it: wait until that is over"
             raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
         async with vm.lock:
             instance = self._check_startable(vm)

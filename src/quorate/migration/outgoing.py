@@ -285,13 +285,12 @@ def _on_sampled(s: Outgoing, event: object, now: float) -> _Step:
                 return _cancel_transfer(
                     state, Outcome.FAILED, f"no byte reached the destination for {SILENCE_LIMIT:.0f} s", now
                 )
-            return Step(state, (e.SampleAfter(_pause_until_next(sample)),))
+            return Step(state, (e.SampleAfter(_pause_until_next(sample, learnt.allowed_gap)),))
 
 
-def _pause_until_next(sample: Sample) -> float:
-    if sample.passes >= 2:
-        return SAMPLE_PAUSE_NEAR
-    return min(SAMPLE_PAUSE, max(SAMPLE_PAUSE_NEAR, sample.expected_gap / 4))
+def _pause_until_next(sample: Sample, allowed_gap: float) -> float:
+    """Every look costs the guest and the copy time that they need: halve the way to the moment that may be the stop."""
+    return min(SAMPLE_PAUSE, max(SAMPLE_PAUSE_NEAR, (sample.expected_gap - allowed_gap) / 2))
 
 
 def _on_transfer_tick(s: Outgoing, event: object, now: float) -> _Step:

@@ -178,4 +178,6 @@ def test_looks_come_thicker_when_the_stop_is_near() -> None:
 
     assert pause(1, 900 * MB) == 0.05
     assert pause(1, 40 * MB) == pytest.approx(0.01)
-    assert pause(2, 900 * MB) == 0.004
+    assert pause(2, 900 * MB) == 0.05
+    assert pause(2, 50 * MB) == pytest.approx(0.015)
+    assert pause(2, 25 * MB) == 0.004
