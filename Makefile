@@ -27,7 +27,7 @@ bench: ## how fast, in ratios to what QEMU does by itself; results in build/benc
 
 soak: ## the long repetitions; seeds are printed, a second call goes on
 	@scripts/setup test
-	@QUORATE_SOAK=1 $(PYTHON) -m pytest -q tests
+	@QUORATE_SOAK=1 $(PYTHON) -m pytest -q -m soak tests
 
 lock: ## write the lock files anew
 	@scripts/lock

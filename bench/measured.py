@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -115,7 +116,7 @@ class Observer:
         end = max(arrived, gone)
         report = self._watch.report(since=self._requested)
         beats = [line for line in self._watch.lines if line.count is not None and line.at >= self._requested]
-        longest = max(b.at - a.at for a, b in zip(beats, beats[1:], strict=False) if a.at <= end)
+        longest = max(b.at - a.at for a, b in pairwise(beats) if a.at <= end)
         left = max(line.at for line in beats if line.source != self._destination)
         told = tell()
         moments = {name: at - self._requested for name, at in told.moments.items()}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.system.pocket_cluster import PocketCluster
+
 from bench.guests import Workload, touch_memory
 from bench.measured import Migration, Observer, Told
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
@@ -15,7 +17,6 @@ from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_text
 from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
 from quorate.clusapi.states import OfflineAction, VmState
-from tests.system.pocket_cluster import PocketCluster
 
 WAY: Final = "quorate"
 NODES: Final = ("node1", "node2")

@@ -55,7 +55,7 @@ class Qmp:
         return json_object(answer, "return") if isinstance(answer["return"], dict) else {}
 
     def wait_event(self, name: str, status: str = "") -> float:
-        """Wait for an event (of that status), or find it among those that came; give the moment at which it happened."""
+        """Wait for an event (of that status), or find it among those that came; give its moment."""
         looked_at = 0
         while True:
             if looked_at == len(self._events):

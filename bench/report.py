@@ -130,7 +130,7 @@ def _machine_words(results: Results) -> str:
         f"Machine: {machine.cores} cores ({machine.processor}), {machine.memory_bytes / 2**30:.0f} GiB, "
         f"{machine.system}, QEMU {machine.qemu} with {machine.accelerator.upper()}; both ends on this machine, over "
         f"loopback. Limits measured in the same run: memcpy {machine.memcpy / 1e9:.1f} GB/s; first touch of memory "
-        f"{machine.touch_fresh / 1e9:.2f} GB/s as it came, {machine.touch_warm / 1e9:.2f} GB/s when just used and freed. "
+        f"{machine.touch_fresh / 1e9:.2f} GB/s as it came, {machine.touch_warm / 1e9:.2f} GB/s when just freed. "
         f"Others used {machine.busy:.0%} of the machine when the run began, "
         f"{median([m.busy for m in results.migrations] or [0.0]):.0%} in the median before a migration."
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from tests.system.pocket_cluster import PocketCluster
+
 from bench.measured import median
 from bench.ours import NODES
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
@@ -16,7 +18,6 @@ from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.states import MigrationState
 from quorate.database.cluster_database import ClusterDatabase, ConflictingOwnership
 from quorate.database.sqlite import SqliteStore
-from tests.system.pocket_cluster import PocketCluster
 
 _VM: Final = "bench-small"
 _SETTLING: Final = 3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ from quorate.hypervisor.definition import (
 from quorate.hypervisor.fake import FakeHypervisor, FakeInstance, FakeWorld
 from quorate.hypervisor.qemu import migration
 from quorate.hypervisor.qemu.driver import QemuHypervisor, QemuSettings
+from quorate.hypervisor.qemu.process import RunFile
 from quorate.hypervisor.serial_watch import SerialReport, SerialWatch
 
 IDLE = BuiltinGuest(beat_hz=200)
@@ -70,6 +72,7 @@ class Bench:
 
     root: Path
     make: Callable[[str], Hypervisor]
+    world: FakeWorld  # of the fake driver
     vm_id: VmId = field(default_factory=lambda: VmId(str(uuid.uuid4())))
     definition: VmDefinition | None = None  # instead of the usual one
     instances: list[Instance] = field(default_factory=list)
@@ -141,7 +144,7 @@ def run(driver: str, root: Path) -> Scenario:
         make: Callable[[str], Hypervisor] = lambda _name: (  # noqa: E731
             FakeHypervisor(world) if driver == "fake" else QemuHypervisor(settings)
         )
-        bench = Bench(root, make)
+        bench = Bench(root, make, world)
         try:
             yield bench
         finally:
@@ -320,6 +323,87 @@ def test_reset_starts_the_guest_anew(run: Scenario) -> None:
     run(body)
 
 
+@pytest.mark.parametrize("gone", ["directory", "runtime"])
+def test_a_launch_without_its_directories_is_a_fault(run: Scenario, driver: str, gone: str) -> None:
+    async def body(bench: Bench) -> None:
+        paths = bench.paths["a"]
+        shutil.rmtree(getattr(paths, gone))
+        if driver == "fake" and gone == "runtime":
+            return  # it keeps nothing there
+        with pytest.raises(FaultError, match="No such file or directory"):
+            await bench.launch("a")
+        paths.runtime.mkdir(parents=True, exist_ok=True)
+        await bench.launch("a")
+
+    run(body)
+
+
+def test_memory_counts_only_where_the_vm_does_not_run_yet(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        hypervisor = bench.hypervisors["a"]
+        request = await bench.request("a", Fresh())
+        pinned = replace(request.pinned, memory_bytes=1 << 60)
+        with pytest.raises(RefusalError) as refused:
+            await hypervisor.check_can_run(request.definition, pinned)
+        assert refused.value.status == 5957
+        await hypervisor.check_can_run(request.definition, pinned, running_here=True)
+
+    run(body)
+
+
+# --- who is told ---------------------------------------------------------------------------------------------------
+
+
+def test_a_subscriber_that_raises_harms_nobody_else(run: Scenario) -> None:
+    def broken(event: InstanceEvent) -> None:
+        raise RuntimeError(f"cannot take {event}")
+
+    async def body(bench: Bench) -> None:
+        instance = await bench.hypervisors["a"].launch(await bench.request("a", Fresh()))
+        instance.subscribe(broken)
+        bench.keep("a", instance)
+        await instance.cont()
+        await instance.stop()
+        await wait_for(lambda: RunStateChanged(RunState.PAUSED) in bench.events["a"])
+        instance.kill()
+        await wait_for(lambda: isinstance(bench.events["a"][-1], Exited))
+        await instance.wait_gone()
+        assert [type(event) for event in bench.events["a"]] == [RunStateChanged, RunStateChanged, Exited]
+
+    run(body)
+
+
+def test_who_subscribes_after_the_end_hears_of_it_once(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        instance = await bench.launch("a")
+        instance.kill()
+        await instance.wait_gone()
+        late: list[InstanceEvent] = []
+        too_late: list[InstanceEvent] = []
+        instance.subscribe(late.append)
+        instance.subscribe(too_late.append)()
+        assert not late
+        await wait_for(lambda: bool(late))
+        instance.subscribe(lambda event: None)
+        await asyncio.sleep(0.05)
+        assert late == bench.events["a"][-1:]
+        assert [type(event) for event in late] == [Exited]
+        assert not too_late
+
+    run(body)
+
+
+def test_an_end_is_told_though_its_files_cannot_be_removed(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        instance = await bench.launch("a")
+        shutil.rmtree(bench.paths["a"].runtime)
+        instance.kill()
+        await instance.wait_gone()
+        await wait_for(lambda: isinstance(bench.events["a"][-1], Exited))
+
+    run(body)
+
+
 # --- adoption ------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +483,83 @@ def test_a_broken_image_is_a_fault_and_leaves_nothing(run: Scenario, content: by
     run(body)
 
 
+@pytest.mark.parametrize("obstacle", ["no directory", "a full disk", "a name that is taken"])
+def test_an_image_that_cannot_be_written_is_a_fault_and_the_guest_goes_on(
+    run: Scenario, obstacle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(bench: Bench) -> None:
+        images = bench.root / "images"
+        image = images / "image"
+        reason = "No such file or directory"
+        if obstacle == "a full disk":
+            images.mkdir()
+            (images / "image.partial").symlink_to("/dev/full")
+            monkeypatch.setattr(migration, "has_file_uri", lambda _version: False)  # QEMU would try to truncate it
+            reason = "No space left on device|Input/output error"  # QEMU may remember no more than that
+        elif obstacle == "a name that is taken":
+            (image / "other").mkdir(parents=True)
+            reason = "Is a directory"
+        instance = await bench.launch("a", guest=BUSY)
+        await instance.cont()
+        await wait_beats(bench.log("a"))
+        await instance.stop()
+        with pytest.raises(FaultError, match=reason) as fault:
+            await instance.save(image)
+        assert str(image) in fault.value.sentence
+        assert not [path for path in images.glob("*") if not path.is_dir()]
+        await instance.cont()
+        await wait_beats(bench.log("a"), 20)
+        await instance.stop()
+        await instance.save(bench.root / "image")
+        assert seen(bench, "a").continuous
+
+    run(body)
+
+
+@dataclass
+class SlowDisk:
+    """Holds a transfer up from the first report to the third: they must come although it stands still."""
+
+    bench: Bench
+    node: str
+    told: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bench.world.disk_bandwidth = 48e6
+
+    def report(self, done: int) -> None:
+        self.told.append(done)
+        run_file = RunFile.read(self.bench.paths[self.node].run_file(self.bench.vm_id))
+        if run_file is not None and len(self.told) in (1, 3):
+            os.kill(run_file.pid, signal.SIGSTOP if len(self.told) == 1 else signal.SIGCONT)
+
+    def check(self) -> None:
+        assert len(self.told) > 3
+        assert self.told == sorted(self.told)
+        assert self.told[0] < self.told[-1]
+
+
+def test_whoever_waits_for_an_image_is_told_how_far_it_is(run: Scenario, driver: str) -> None:
+    async def body(bench: Bench) -> None:
+        image = bench.root / "image"
+        saving, restoring = SlowDisk(bench, "a"), SlowDisk(bench, "b")
+        instance = await bench.launch("a", guest=BUSY)
+        await instance.cont()
+        await wait_beats(bench.log("a"))
+        await instance.stop()
+        await instance.save(image, saving.report)
+        saving.check()
+        await instance.quit(5)
+        request = await bench.request("b", Restore(image), BUSY)
+        bench.keep("b", await bench.hypervisors["b"].launch(request, restoring.report))
+        restoring.check()
+        assert restoring.told[-1] == saving.told[-1]
+        if driver == "qemu":
+            assert saving.told[-1] == image.stat().st_size
+
+    run(body)
+
+
 # --- migration -----------------------------------------------------------------------------------------------------
 
 
@@ -463,7 +624,7 @@ def test_cancel_leaves_the_source_running_and_it_can_migrate_again(run: Scenario
         await source.migrate(uri, SLOW)
         await wait_status(source, MigrationStatus.ACTIVE)
         await source.migrate_cancel()
-        await wait_status(source, MigrationStatus.CANCELLED)
+        await wait_status(source, MigrationStatus.CANCELLED, MigrationStatus.FAILED)
         await source.migrate_cancel()
         assert await source.run_state() is RunState.RUNNING
         destination.kill()
@@ -671,6 +832,38 @@ def test_disks_and_network_cards_move_along(run: Scenario) -> None:
         with pytest.raises(FaultError):
             await source.cont()  # the image lock: QEMU itself refuses a second copy of a VM with disks
         assert await source.run_state() is not RunState.RUNNING
+
+    run(body)
+
+
+@pytest.mark.usefixtures("only_qemu")
+def test_a_qemu_that_cannot_be_noted_is_ended(run: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = RunFile.write
+
+    def write_first(run_file: RunFile, path: Path) -> None:
+        if run_file.pid:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(run_file, path)
+
+    async def body(bench: Bench) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFile, "write", write_first)
+            with pytest.raises(FaultError, match="No space left"):
+                await bench.launch("a")
+        assert not list(bench.paths["a"].runtime.iterdir())
+        await bench.launch("a")
+
+    run(body)
+
+
+@pytest.mark.usefixtures("only_qemu")
+def test_a_run_file_that_cannot_be_read_does_not_mean_that_nothing_lives(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        run_file = bench.paths["a"].run_file(bench.vm_id)
+        run_file.mkdir()
+        with pytest.raises(FaultError, match="Is a directory"):
+            await bench.hypervisors["a"].adopt(bench.vm_id, bench.paths["a"])
+        run_file.rmdir()
 
     run(body)
 

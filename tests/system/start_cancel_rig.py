@@ -13,12 +13,16 @@ from tests.system.pocket_cluster import PocketCluster
 from tests.system.qemu_gate import QemuGate
 
 from quorate.client.functions import (
+    CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES,
     CLUSCTL_GROUP_GET_RO_COMMON_PROPERTIES,
+    CLUSCTL_GROUP_SET_COMMON_PROPERTIES,
     CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTIES,
     CLUSCTL_RESOURCE_GET_RO_PRIVATE_PROPERTIES,
     CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES,
     CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION,
     CLUSCTL_RESOURCE_VM_START_MIGRATION,
+    AddClusterResourceNode,
+    ClusterControl,
     ClusterGroupControl,
     ClusterHandle,
     ClusterResourceControl,
@@ -28,6 +32,7 @@ from quorate.client.functions import (
     OpenClusterGroup,
     OpenClusterNode,
     OpenClusterResource,
+    RemoveClusterResourceNode,
     ResourceHandle,
     ResumeClusterNode,
 )
@@ -58,6 +63,11 @@ VM_RECORDS = (keys.REGISTRY, keys.OWNERSHIP, keys.RUN, keys.EVENTS)
 def sz(text: str) -> bytes:
     """A text as START wants its destination."""
     return f"{text}\0".encode("utf-16-le")
+
+
+def one_number(key: str, number: int) -> bytes:
+    """A property list that holds one DWORD."""
+    return pack_property_list(PropertyList.of([(key, PropertyFormat.DWORD, number)]))
 
 
 def start(vm: object, destination: str | bytes | None, host: object = None) -> int:
@@ -106,8 +116,8 @@ class Rig:
 
     def set_property(self, name: str, key: str, number: int) -> int:
         """Set a private property of a VM that is a number."""
-        data = pack_property_list(PropertyList.of([(key, PropertyFormat.DWORD, number)]))
-        return ClusterResourceControl(self.vm(name), None, CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES, data)[0]
+        code, data = CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES, one_number(key, number)
+        return ClusterResourceControl(self.vm(name), None, code, data)[0]
 
     def reset_migration_state(self, name: str) -> int:
         return self.set_property(name, "MigrationState", MigrationState.NO_MIGRATION)
@@ -247,19 +257,34 @@ class Rig:
         finally:
             self.edit(lambda database: database.set_values(path, before))
 
-    def locked(self, name: str, number: int = 1) -> AbstractContextManager[None]:
-        path = keys.group_path(self.snapshot().group(name).id)
-        return self.values(path, {"LockedFromMoving": RegistryValue.dword(number)})
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        group = OpenClusterGroup(self.handle, name)
+
+        def lock(number: int) -> int:
+            code, data = CLUSCTL_GROUP_SET_COMMON_PROPERTIES, one_number("LockedFromMoving", number)
+            return ClusterGroupControl(group, None, code, data)[0]
+
+        assert lock(1) == 0
+        try:
+            yield
+        finally:
+            assert lock(0) == 0
 
     def isolated(self, node: str) -> AbstractContextManager[None]:
         path = keys.node_path(self.snapshot().node(node).id)
         return self.values(path, {"StatusInformation": RegistryValue.dword(1)})
 
-    def possible_owners(self, name: str, *nodes: str) -> AbstractContextManager[None]:
-        snapshot = self.snapshot()
-        path = keys.resource_path(snapshot.resource(f"Virtual Machine {name}").id)
-        owners = RegistryValue.multi_sz(*(snapshot.node(node).id for node in nodes))
-        return self.values(path, {"PossibleOwners": owners})
+    @contextmanager
+    def possible_owners(self, name: str, *nodes: str) -> Iterator[None]:
+        vm = self.vm(name)
+        names = [f"node{number}" for number in range(1, self.cluster.nodes + 1)]
+        others = [OpenClusterNode(self.handle, node) for node in names if node not in nodes]
+        assert [RemoveClusterResourceNode(vm, node) for node in others] == [0] * len(others)
+        try:
+            yield
+        finally:
+            assert [AddClusterResourceNode(vm, node) for node in others] == [0] * len(others)
 
     def pinned(self, name: str, change: Callable[[Pinned], Pinned]) -> AbstractContextManager[None]:
         """Have a VM look as if its first start had been on another kind of host."""
@@ -274,9 +299,19 @@ class Rig:
         text = RegistryValue.sz(change(configuration.parameters.text(parameter)))
         return self.values(keys.parameters_path(configuration.id), {parameter: text})
 
-    def at_once(self, migrations: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def at_once(self, migrations: int) -> Iterator[None]:
         """Allow so many migrations of a node at the same time."""
-        return self.values(keys.CLUSTER, {"MaximumParallelMigrations": RegistryValue.dword(migrations)})
+
+        def allow(number: int) -> int:
+            code, data = CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, one_number("MaximumParallelMigrations", number)
+            return ClusterControl(self.handle, OpenClusterNode(self.handle, "node1"), code, data)[0]
+
+        assert allow(migrations) == 0
+        try:
+            yield
+        finally:
+            assert allow(1) == 0
 
     @contextmanager
     def paused_node(self, name: str) -> Iterator[None]:

@@ -113,6 +113,7 @@ def test_saving_and_a_killed_daemon_and_a_power_cut_lose_no_record(journey: Jour
 ROUNDS = Rounds("linux-guest", 10)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not soaking(), reason="200 hops: make soak")
 @pytest.mark.parametrize("number", range(ROUNDS.count if soaking() else 1))
 def test_soak_the_guest_wanders_for_a_long_time(journey: Journey, tell: Callable[[str], None], number: int) -> None:

@@ -37,12 +37,20 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "console": (f"{_C}.console:console", "Show what it prints on its serial port."),
         },
     ),
+    "cluster": (
+        "The cluster itself.",
+        {
+            "show": (f"{_C}.cluster:show_", "Show it with its properties."),
+            "set": (f"{_C}.cluster:set_", "Set properties of it."),
+        },
+    ),
     "node": (
         "Nodes.",
         {
             "list": (f"{_C}.node:list_", "List them with state and processes."),
             "pause": (f"{_C}.node:pause_", "Let one take no new virtual machines."),
             "resume": (f"{_C}.node:resume_", "End a pause."),
+            "set": (f"{_C}.node:set_", "Set properties of one."),
         },
     ),
     "group": (
@@ -53,6 +61,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "online": (f"{_C}.group:online_", "Bring one online."),
             "offline": (f"{_C}.group:offline_", "Take one offline."),
             "move": (f"{_C}.group:move_", "Move one to another node."),
+            "set": (f"{_C}.group:set_", "Set properties of one."),
         },
     ),
     "resource": (
@@ -60,6 +69,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         {
             "list": (f"{_C}.resource:list_", "List them with type, state, group and owner."),
             "show": (f"{_C}.resource:show_", "Show one with its private properties."),
+            "set": (f"{_C}.resource:set_", "Set properties of one."),
             "control": (f"{_C}.resource:control_", "Send a control code to one."),
         },
     ),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from quorate.cli import output
 from quorate.cli.session import session
+from quorate.client.address import CLUSTER_FILE
 from quorate.client.blocking import BlockingClient
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
 from quorate.client.watching import MigrationWatch
@@ -93,11 +94,13 @@ class Proof:
     left_over: tuple[int, ...] = ()
     stopped_by: str = ""
     """Why the demo could not be carried out to its end."""
+    not_taken_down: str = ""
+    """Why the cluster could not be taken down in order."""
 
     def faults(self) -> tuple[str, ...]:
         """Say everything that speaks against a live migration."""
         if self.stopped_by:
-            return (self.stopped_by,)
+            return tuple(filter(None, (self.stopped_by, self.not_taken_down)))
         report = self.report
         checks = [
             (self.status == 0, f"START_MIGRATION answered {self.status}"),
@@ -107,6 +110,7 @@ class Proof:
             (self.migration_state == 0, f"MigrationState is {self.migration_state}"),
             (not self.left_over, f"QEMU processes were left on {self.source}: {self.left_over}"),
             (report is not None and report.beats > 0, "the guest was never heard"),
+            (not self.not_taken_down, self.not_taken_down),
         ]
         if report is not None:
             checks += [
@@ -166,6 +170,7 @@ def demo(*, keep: bool = False, dir: Path | None = None, svg: Path | None = None
     directory = dir.absolute() if dir is not None else Path(tempfile.mkdtemp(prefix="quorate-demo-"))
     console = _console(record=svg is not None)
     proof = Proof()
+    is_ours = not (directory / CLUSTER_FILE).exists()
     try:
         with _step(console, "a pocket cluster of three nodes: three daemons, one SQLite file"):
             pocket.start(directory, 3)
@@ -177,7 +182,7 @@ def demo(*, keep: bool = False, dir: Path | None = None, svg: Path | None = None
         proof.stopped_by = str(error)
     finally:
         if not keep:
-            pocket.stop(directory)
+            proof.not_taken_down = _take_down(directory, is_ours=is_ours)
             if dir is None:
                 _remove(directory)
     _show(console, proof, keep=keep, directory=directory)
@@ -274,6 +279,26 @@ def _wait(condition: Callable[[], bool], timeout: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise FaultError(Status.ERROR_TIMEOUT, f"not within {timeout:.0f} s: {what}")
         time.sleep(0.02)
+
+
+def _take_down(directory: Path, *, is_ours: bool) -> str:
+    """Take the cluster down; what does not go in order is ended, unless the cluster was there before the demo.
+
+    Give the reason why it did not go in order, or "".
+    """
+    from quorate.service import pocket
+
+    try:
+        left = pocket.stop(directory)
+        fault = f"QEMU processes were left running: {', '.join(map(str, left))}" if left else ""
+    except ClusterError as error:
+        fault = f"the cluster was not taken down in order: {error}"
+    try:
+        if fault and is_ours:
+            pocket.end(directory)
+    except ClusterError as error:
+        fault += f"; and it could not be ended: {error}"
+    return fault
 
 
 def _remove(directory: Path) -> None:

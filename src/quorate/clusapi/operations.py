@@ -184,6 +184,14 @@ _GROUP_OPERATIONS: Final = (
         133,
     ),
     _change("CancelGroupOperation", "Cancel a move under way.", (_GROUP, _FLAGS), (_STATUS,), _OF_GROUP, 134),
+    _change(
+        "SetGroupNodeList",
+        "Set the nodes that a group prefers, in order; none clears the list.",
+        (_GROUP, Field("nodes", _T.IDS, "nodes, by id or name")),
+        (_STATUS,),
+        _ANY,
+        54,
+    ),
     _control("GroupControl", "A control code for a group.", (_GROUP,), _OF_GROUP, 77, 76),
     _read("CreateGroupResourceEnum", "List what belongs to a group.", (_GROUP, _ENUM_MASK), (_ENTRIES,), _ANY, 53),
     _read(
@@ -255,6 +263,15 @@ _RESOURCE_OPERATIONS: Final = (
         136,
     ),
     _change("FailResource", "Treat it as failed; the policy applies.", (_RESOURCE,), (_STATUS,), _OF_RESOURCE, 16),
+    _change("AddResourceNode", "Add a possible owner of a resource.", (_RESOURCE, _CLUSTER_NODE), (_STATUS,), _ANY, 23),
+    _change(
+        "RemoveResourceNode",
+        "Remove a possible owner of a resource; what runs there goes on.",
+        (_RESOURCE, _CLUSTER_NODE),
+        (_STATUS,),
+        _ANY,
+        24,
+    ),
     _control("ResourceControl", "A control code for a resource.", (_RESOURCE,), _OF_RESOURCE, 73, 72),
     _read(
         "CreateResEnum",

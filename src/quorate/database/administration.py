@@ -21,11 +21,12 @@ from quorate.database.creation import (
     plan_resource_type,
 )
 from quorate.database.events import EventLog
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.plan import Plan, Values, check_ids, check_name, commit_until_done
 from quorate.database.records import Counter, NameEntry, Ownership, RunState, Versioned
 from quorate.database.registry import ValueChanges, plan_values
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo, SnapshotBuilder
-from quorate.database.values import KeyRecord, RegistryValue
+from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
 
 Events = Sequence[EventRecord]
 """Events that are written in the same transaction, so that they are there exactly when what they tell is true."""
@@ -151,11 +152,34 @@ class Administration:
 
     async def rename_group(self, group: GroupId, name: str, *, events: Events = ()) -> None:
         """Give a group another name. Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_GROUP_NOT_FOUND."""
+        await self.configure_group(group, GroupConfiguration(name=name), events=events)
+
+    async def configure_group(
+        self,
+        group: GroupId,
+        change: GroupConfiguration,
+        *,
+        run: RunState | None = None,
+        ownership: Versioned[Ownership] | None = None,
+        events: Events = (),
+    ) -> None:
+        """Change values of a group's key and its name, and write its run state ``run``, all or none.
+
+        With ``ownership``, which ``run`` needs, only while that still stands: else RefusalError
+        ERROR_HOST_NODE_NOT_GROUP_OWNER. Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_INVALID_NAME,
+        ERROR_GROUP_NOT_FOUND.
+        """
+        if run is not None and ownership is None:
+            raise ValueError("a run state is written by the group's owner alone")
 
         async def plan() -> tuple[Plan, None]:
             info = (await self.snapshot()).group(group)
             planned = Plan()
-            await self._rename(planned, "group", keys.group_path(group), info, name)
+            await self._configure(planned, "group", keys.group_path(group), info, change.name, change.values)
+            if ownership is not None:
+                await self._expect_ownership(planned, group, ownership)
+            if run is not None:
+                planned.put(keys.run(group), run.encode())
             self._log.add(planned, events)
             return planned, None
 
@@ -181,9 +205,7 @@ class Administration:
             planned = Plan()
             for resource in snapshot.resources_of(group):
                 await self._delete_resource(planned, resource)
-            record = await self._registry_record(keys.group_path(group))
-            planned.delete(record)
-            planned.compares[record.key] = info.revision  # planned on the snapshot, not on this later reading
+            await self._delete_key(planned, keys.group_path(group), info.revision)
             planned.remove(keys.name_index("group", info.name))
             planned.remove(keys.run(group))
             planned.remove(keys.ownership(group))
@@ -224,6 +246,34 @@ class Administration:
 
         return (await commit_until_done(self._store, plan))[0].revision
 
+    async def key_values(self, path: str, *, private: bool = False) -> RegistryValues:
+        """The values of an object's key, or of the key Parameters below it; none when there is no such key."""
+        record = await self._store.get(keys.registry_key(_below(path) if private else path))
+        return RegistryValues() if record is None else KeyRecord.decode(record.value).values
+
+    async def set_parameters(self, path: str, changes: ValueChanges, *, events: Events = ()) -> None:
+        """Change private properties of an object: values of the key Parameters below its own, all or none.
+
+        Raises CallerError ERROR_FILE_NOT_FOUND when there is no such object.
+        """
+        below = _below(path)
+
+        async def plan() -> tuple[Plan, None]:
+            planned = Plan()
+            record = await self._store.get(keys.registry_key(below))
+            if record is None:
+                parent = await self._store.get(keys.registry_key(path))
+                _, touched = plan_values(path, parent, {}, None)  # refuses when there is none
+                assert parent is not None
+                planned.replace(parent, touched.value)  # so that nobody deletes it meanwhile
+                planned.create_key(below, {name: value for name, value in changes.items() if value is not None})
+            else:
+                planned.replace(record, plan_values(below, record, changes, None)[1].value)
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
     # --- Parts -----------------------------------------------------------------------------------------------------
 
     async def _schema(self) -> Record:
@@ -244,30 +294,57 @@ class Administration:
             raise RefusalError(Status.ERROR_RETRY, f"{path!r} is being deleted by somebody else")
         return record
 
-    async def _rename(self, plan: Plan, kind: str, path: str, old: GroupInfo | ResourceInfo, new: str) -> None:
-        if keys.name_index(kind, old.name) != keys.name_index(kind, new):
-            plan.claim_name(kind, new, old.id)
-            plan.remove(keys.name_index(kind, old.name))
-        else:
-            check_name(kind, new)
+    async def _expect_ownership(self, plan: Plan, group: GroupId, ownership: Versioned[Ownership]) -> None:
+        record = await self._store.get(keys.ownership(group))
+        if record is None or record.revision != ownership.revision:
+            sentence = "the group's owner has changed meanwhile: nothing was written"
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, sentence)
+        plan.expect(record)
+
+    async def _configure(
+        self,
+        plan: Plan,
+        kind: str,
+        path: str,
+        old: GroupInfo | ResourceInfo,
+        name: str | None,
+        values: ValueChanges,
+    ) -> None:
+        """Change values of an object's key, and its name unless that is None."""
+        changes = dict(values)
+        if name is not None:
+            changes["Name"] = RegistryValue.sz(name)
+            if keys.name_index(kind, old.name) != keys.name_index(kind, name):
+                plan.claim_name(kind, name, old.id)
+                plan.remove(keys.name_index(kind, old.name))
+            else:
+                check_name(kind, name)
         record = await self._registry_record(path)
-        plan.replace(record, changed_key(record, {"Name": RegistryValue.sz(new)}))
+        plan.replace(record, changed_key(record, changes))
         plan.compares[record.key] = old.revision  # planned on the snapshot, not on this later reading
 
     async def _delete_resource(self, plan: Plan, resource: ResourceInfo) -> None:
-        path = keys.resource_path(resource.id)
-        key = await self._registry_record(path)
-        plan.delete(key)
-        plan.compares[key.key] = resource.revision
-        for record in (await self._store.range(keys.registry_key(path) + "/")).records:
-            plan.delete(record)
+        await self._delete_key(plan, keys.resource_path(resource.id), resource.revision)
         plan.remove(keys.name_index("resource", resource.name))
+
+    async def _delete_key(self, plan: Plan, path: str, revision: int) -> None:
+        """Delete a key, which the snapshot showed at a revision, with all that is below it."""
+        record = await self._registry_record(path)
+        plan.delete(record)
+        plan.compares[record.key] = revision  # planned on the snapshot, not on this later reading
+        for below in (await self._store.range(keys.registry_key(path) + "/")).records:
+            plan.delete(below)
 
     async def _set_members(self, plan: Plan, group: GroupInfo, members: Sequence[ResourceId]) -> None:
         record = await self._registry_record(keys.group_path(group.id))
         value = RegistryValue.multi_sz(*members) if members else None
         plan.replace(record, changed_key(record, {"Contains": value}))
         plan.compares[record.key] = group.revision  # planned on the snapshot, not on this later reading
+
+
+def _below(path: str) -> str:
+    """The key that holds the private properties of the object at a path; the cluster's own path is empty."""
+    return f"{path}\\{keys.PARAMETERS}" if path else keys.PARAMETERS
 
 
 def changed_key(record: Record, changes: ValueChanges) -> bytes:

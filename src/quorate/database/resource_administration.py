@@ -1,6 +1,6 @@
 """What administrators change in resources and virtual machines. Part of ``ClusterDatabase``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
@@ -15,6 +15,7 @@ from quorate.database.creation import (
     plan_virtual_machine,
 )
 from quorate.database.plan import Plan, Values, check_ids, commit_until_done
+from quorate.database.registry import ValueChanges
 from quorate.database.snapshot import ClusterSnapshot, ResourceInfo
 from quorate.database.values import RegistryValue
 
@@ -61,11 +62,20 @@ class ResourceAdministration(Administration):
 
     async def rename_resource(self, resource: ResourceId, name: str, *, events: Events = ()) -> None:
         """Give a resource another name. Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_RESOURCE_NOT_FOUND."""
+        await self.configure_resource(resource, {}, name=name, events=events)
+
+    async def configure_resource(
+        self, resource: ResourceId, values: ValueChanges, *, name: str | None = None, events: Events = ()
+    ) -> None:
+        """Change values of a resource's key and its name, all or none.
+
+        Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_INVALID_NAME, ERROR_RESOURCE_NOT_FOUND.
+        """
 
         async def plan() -> tuple[Plan, None]:
             info = (await self.snapshot()).resource(resource)
             planned = Plan()
-            await self._rename(planned, "resource", keys.resource_path(resource), info, name)
+            await self._configure(planned, "resource", keys.resource_path(resource), info, name, values)
             self._log.add(planned, events)
             return planned, None
 
@@ -102,6 +112,52 @@ class ResourceAdministration(Administration):
         check_ids("node", nodes or (), snapshot.nodes, Status.ERROR_CLUSTER_NODE_NOT_FOUND)
         value = None if nodes is None else RegistryValue.multi_sz(*nodes)
         await self.set_values(keys.resource_path(resource), {"PossibleOwners": value}, events=events)
+
+    async def add_possible_owner(self, resource: ResourceId, node: NodeId, *, events: Events = ()) -> None:
+        """Let one more node host a resource.
+
+        Raises CallerError: ERROR_RESOURCE_NOT_FOUND, ERROR_CLUSTER_NODE_NOT_FOUND, ERROR_OBJECT_IN_LIST.
+        """
+        await self._node_record(node)
+
+        def added(info: ResourceInfo) -> Sequence[NodeId]:
+            if node in info.possible_owners:
+                sentence = f"node {node} is a possible owner of the resource {info.name!r} already"
+                raise CallerError(Status.ERROR_OBJECT_IN_LIST, sentence)
+            return (*info.possible_owners, node)
+
+        await self._change_possible_owners(resource, added, events)
+
+    async def remove_possible_owner(self, resource: ResourceId, node: NodeId, *, events: Events = ()) -> None:
+        """Let a node no longer host a resource; what runs there goes on.
+
+        Raises CallerError: ERROR_RESOURCE_NOT_FOUND, ERROR_CLUSTER_NODE_NOT_FOUND (it is no possible owner),
+        RefusalError ERROR_NODE_CANT_HOST_RESOURCE when it is the last one.
+        """
+
+        def left(info: ResourceInfo) -> Sequence[NodeId]:
+            if node not in info.possible_owners:
+                sentence = f"node {node} is not a possible owner of the resource {info.name!r}"
+                raise CallerError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, sentence)
+            if info.possible_owners == (node,):
+                sentence = f"node {node} is the last possible owner of the resource {info.name!r}: add another first"
+                raise RefusalError(Status.ERROR_NODE_CANT_HOST_RESOURCE, sentence)
+            return tuple(other for other in info.possible_owners if other != node)
+
+        await self._change_possible_owners(resource, left, events)
+
+    async def _change_possible_owners(
+        self, resource: ResourceId, change: Callable[[ResourceInfo], Sequence[NodeId]], events: Events
+    ) -> None:
+        async def plan() -> tuple[Plan, None]:
+            info = (await self.snapshot()).resource(resource)
+            planned = Plan()
+            values = {"PossibleOwners": RegistryValue.multi_sz(*change(info))}
+            await self._configure(planned, "resource", keys.resource_path(resource), info, None, values)
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
 
     async def set_dependencies(
         self, resource: ResourceId, dependencies: Sequence[ResourceId], *, events: Events = ()

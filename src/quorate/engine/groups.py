@@ -5,18 +5,19 @@ record, and that node brings it online if it is wanted online.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from quorate.clusapi.errors import ClusterError, RefusalError
-from quorate.clusapi.events import EventKind
+from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.states import (
     GroupMoveFlags,
     GroupPriority,
     NodeState,
+    ResourceOfflineFlags,
     ResourceState,
     RestartAction,
     VmResdllContext,
@@ -24,12 +25,18 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import Status
 from quorate.cluster.restart import RestartHistory, RestartPolicy, plan_restart
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot, GroupInfo, ResourceInfo
 from quorate.engine.context import EngineContext
 from quorate.engine.hosted import HostedVm, OwnedGroup, to_brain
 from quorate.engine.migrations import Migrations
+from quorate.engine.supervised import spawn
 from quorate.hosting.host import Host
 from quorate.migration.ownership import Cas, CasAnswered, CasKind
+
+DO_NOT_UPDATE_PERSISTENT_STATE = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+RETRY = 0.5
+"""Seconds after which a group that could not be brought in line is looked at again."""
 
 _log = structlog.get_logger("groups")
 
@@ -46,6 +53,7 @@ class Groups:
         self._attached: dict[GroupId, tuple[int, ...]] = {}
         self._restarts: dict[ResourceId, RestartHistory] = {}
         self._changed = asyncio.Event()
+        self._moving: set[GroupId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
         migrations.on_arrived = self._on_arrived
@@ -62,6 +70,10 @@ class Groups:
         self._context.view.subscribe(lambda snapshot: self._changed.set())
         self._changed.set()
         self._follower = asyncio.create_task(self._follow())
+
+    def look_again(self) -> None:
+        """Bring everything in line once more: something has changed that the database does not show."""
+        self._changed.set()
 
     async def close(self) -> None:
         """Follow no more; nothing that runs is touched."""
@@ -94,37 +106,62 @@ class Groups:
             raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
         await owned.write_resource_states(states, persistent_state)
 
+    async def configure(self, group_id: GroupId, change: GroupConfiguration, events: Sequence[EventRecord]) -> None:
+        """Change common properties of a group of ours, all or none."""
+        owned = self._owned.get(group_id)
+        if owned is None:
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
+        await owned.configure(change, events)
+
     # --- following the records -------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                await self._settle(self._context.view.snapshot)
-            except ClusterError as error:
-                _log.warning("groups were not brought in line", sentence=error.sentence)
-                await asyncio.sleep(0.5)
-                self._changed.set()
+            for group_id in tuple(self._owned):
+                await self._supervised(group_id, self._settle_owned)
+            for group in self._context.view.snapshot.groups_of(self._context.node):
+                await self._supervised(group.id, self._settle_ours)
 
-    async def _settle(self, snapshot: ClusterSnapshot) -> None:
-        """Bring what this node hosts in line with the records."""
-        busy = {session.group for session in self._migrations.incoming.values()} | self._migrations.recovering
-        for group_id in tuple(self._owned):
-            if group_id in self._migrations.outgoing or self._is_older(snapshot, group_id):
-                continue
-            if group_id not in snapshot.groups or snapshot.owner_of(group_id) != self._context.node:
-                await self._let_go(group_id, snapshot)
-        for group in snapshot.groups_of(self._context.node):
-            if group.id in self._migrations.outgoing or group.id in busy:
-                continue
-            known = _facts_revisions(group, snapshot.resources_of(group.id))
-            if self._attached.get(group.id) != known:
-                await self._take_on(group, snapshot, known)
+    async def _supervised(self, group_id: GroupId, settle: Callable[[GroupId], Awaitable[None]]) -> None:
+        """Bring one group in line; whatever goes wrong with it holds up no other, and is tried again."""
+        try:
+            await settle(group_id)
+        except Exception as error:  # noqa: BLE001 - the supervisor of groups: one that breaks must not end the others
+            sentence = error.sentence if isinstance(error, ClusterError) else repr(error)
+            unexpected = None if isinstance(error, ClusterError) else error
+            _log.warning("a group was not brought in line", group=group_id, sentence=sentence, exc_info=unexpected)
+            asyncio.get_running_loop().call_later(RETRY, self._changed.set)
+
+    async def _settle_owned(self, group_id: GroupId) -> None:
+        """Let go of a group that the record gives to another node."""
+        snapshot = self._context.view.snapshot
+        if group_id in self._migrations.outgoing or self._is_older(snapshot, group_id):
+            return
+        if group_id not in snapshot.groups or snapshot.owner_of(group_id) != self._context.node:
+            await self._let_go(group_id)
+
+    async def _settle_ours(self, group_id: GroupId) -> None:
+        """Take on a group that the record gives to this node, or what has changed of one."""
+        snapshot = self._context.view.snapshot
+        group = snapshot.groups.get(group_id)
+        if group is None or snapshot.owner_of(group_id) != self._context.node or self._is_busy(group_id):
+            return
+        known = _facts_revisions(group, snapshot.resources_of(group_id))
+        if self._attached.get(group_id) != known and not self._is_older(snapshot, group_id):
+            await self._take_on(group, snapshot, known)
+
+    def _is_busy(self, group_id: GroupId) -> bool:
+        """Tell whether a migration, or the recovery of one, has the say over a group."""
+        migrations = self._migrations
+        arriving = any(session.group == group_id for session in migrations.incoming.values())
+        return arriving or group_id in migrations.outgoing or group_id in migrations.recovering
 
     def _is_older(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether this node knows the group's record from a write that the snapshot does not show yet."""
-        return snapshot.revision < self._owned[group].ownership.revision
+        owned = self._owned.get(group)
+        return owned is not None and snapshot.revision < owned.ownership.revision
 
     async def _take_on(self, group: GroupInfo, snapshot: ClusterSnapshot, known: tuple[int, ...]) -> None:
         assert self._host is not None, "groups are followed once there is a host"
@@ -180,11 +217,11 @@ class Groups:
                 return
             if owned.instance is not None:
                 return
-        if owned.run.persistent_state and any(
-            states.get(r.id, ResourceState.OFFLINE) is not ResourceState.ONLINE for r in resources
-        ):
+        found = [states.get(r.id, ResourceState.OFFLINE) for r in resources]
+        # What has failed stays failed: the policy has had its say, and a daemon's restart is no reason to ask again.
+        if owned.run.persistent_state and ResourceState.FAILED not in found and set(found) - {ResourceState.ONLINE}:
             _log.info("bringing a group online that is wanted online", group=group.name)
-            self._spawn(self._online_group(group.id))
+            self._spawn(self._online_group(group.id), f"{group.name} comes online")
 
     async def _online_group(self, group: GroupId) -> None:
         assert self._host is not None
@@ -193,7 +230,7 @@ class Groups:
         except ClusterError as error:
             _log.warning("a group was not brought online", group=group, sentence=error.sentence)
 
-    async def _let_go(self, group: GroupId, snapshot: ClusterSnapshot) -> None:
+    async def _let_go(self, group: GroupId) -> None:
         assert self._host is not None
         owned = self._owned.pop(group, None)
         self._attached.pop(group, None)
@@ -210,9 +247,10 @@ class Groups:
     async def _on_arrived(self, vm: HostedVm) -> None:
         assert self._host is not None
         self.own(vm)
-        snapshot = await self._context.database.snapshot()
+        snapshot = self._context.view.snapshot
         group = snapshot.groups.get(vm.group)
         if group is None:
+            self._changed.set()
             return
         resources = snapshot.resources_of(vm.group)
         states = {id_: ResourceState(state) for id_, state in vm.run.resource_states.items()}
@@ -238,6 +276,7 @@ class Groups:
             return
         if by_guest:
             self._host.on_resource_stopped(resource.id, sentence)
+            self._spawn(self._no_longer_wanted(group), f"{resource.name} is not wanted online any more")
             return
         self._host.on_resource_failed(resource.id, sentence)
         history = self._restarts.get(resource.id, RestartHistory())
@@ -246,11 +285,19 @@ class Groups:
         self._restarts[resource.id] = decision.history
         _log.info("a virtual machine has failed", vm=resource.name, sentence=decision.sentence)
         if decision.restart:
-            self._spawn(self._restart(resource, policy.delay, decision.sentence))
+            self._spawn(self._restart(resource, policy.delay, decision.sentence), f"the restart of {resource.name}")
+
+    async def _no_longer_wanted(self, group: GroupId) -> None:
+        """A guest that shut itself down is not started again by the next daemon."""
+        owned = self._owned.get(group)
+        if owned is not None:
+            await owned.tell(lambda run: replace(run, persistent_state=False), ())
 
     async def _restart(self, resource: ResourceInfo, delay: float, sentence: str) -> None:
         assert self._host is not None
         await asyncio.sleep(delay)
+        if self._host.state(resource.id) is not ResourceState.FAILED:
+            return  # somebody has taken it offline, or online, meanwhile
         event = self._context.event(EventKind.VM_STATE, resource.group_id, f"started from its disks: {sentence}")
         try:
             await self._context.database.append_events((event,))
@@ -277,10 +324,11 @@ class Groups:
             name = None if wanted is None else self._context.name_of(wanted)
             await self._migrations.start_migration(group_id, name)
             return Status.ERROR_IO_PENDING
-        if group_id in self._migrations.outgoing:
-            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being migrated: wait, or cancel that")
+        if group_id in self._migrations.outgoing or group_id in self._moving:
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being moved: wait, or cancel that")
         destination = self._choose(group_id, wanted)
-        self._spawn(self._move_offline(owned, destination, vm_context))
+        self._moving.add(group_id)
+        self._spawn(self._move_offline(owned, destination, vm_context), f"the move of {owned.name}")
         return Status.ERROR_IO_PENDING
 
     def _choose(self, group_id: GroupId, wanted: NodeId | None) -> NodeId:
@@ -312,13 +360,32 @@ class Groups:
         try:
             await self._host.offline_group(owned.group, DO_NOT_UPDATE_PERSISTENT_STATE, context)
             await self._host.wait_settled(owned.group)
+            self._check_is_off(owned)
             await self._give(owned, destination, wanted_online)
         except ClusterError as error:
             _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
             if wanted_online:
                 await self._online_group(owned.group)
+        finally:
+            self._moving.discard(owned.group)
+
+    def _check_is_off(self, owned: OwnedGroup) -> None:
+        """Check that nothing of a group runs here, before it is given away (I3).
+
+        Raises:
+            RefusalError: 5023, with what still runs and why.
+        """
+        assert self._host is not None
+        states = self._host.states(owned.group)
+        still_on = [id_ for id_, state in states.items() if state is not ResourceState.OFFLINE]
+        if isinstance(owned, HostedVm) and owned.instance is not None:
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go off: {owned.vm.sentence}")
+        if still_on:
+            sentence = self._host.sentence(still_on[0])
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go offline: {sentence}")
 
     async def _give(self, owned: OwnedGroup, destination: NodeId, wanted_online: bool) -> None:
+        owned.check_ours("the move")
         record = to_brain(owned.ownership)
         cas = Cas(CasKind.GIVE, 1, record, destination, record.image)
         name = self._context.name_of(destination)
@@ -329,21 +396,16 @@ class Groups:
             before=self._context.node_name,
             after=name,
         )
-        run = replace(owned.run, default_owner=destination, persistent_state=wanted_online)
-        answer = await owned.change_owner(cas, run, (event,))
+        answer = await owned.change_owner(
+            cas, lambda run: replace(run, default_owner=destination, persistent_state=wanted_online), (event,)
+        )
         if not isinstance(answer, CasAnswered):
             raise RefusalError(
                 Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the record of {owned.name} was not changed"
             )
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-DO_NOT_UPDATE_PERSISTENT_STATE = 4
-"""A flag of going offline: what is wanted stays as it is."""
+    def _spawn(self, work: Coroutine[object, object, None], what: str) -> None:
+        spawn(self._tasks, work, what)
 
 
 FOLLOW_CLUSTER_RULE = 0xFFFFFFFF

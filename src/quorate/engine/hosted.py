@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, ResourceId, VmId
@@ -16,13 +18,21 @@ from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import StoreUnavailable
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
+from quorate.engine.supervised import spawn
 from quorate.hypervisor.contract import Instance
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord
 
 ANSWER_DEADLINE = 3.0
 """Seconds after which a write of ownership counts as unanswered."""
+LATER = 1.0
+"""Seconds between two tries to write a state that a silent database has missed."""
+WAITING_IN_QUEUE = 0x4
+"""StatusInformation of a group: waiting in the queue for a move."""
+
+_log = structlog.get_logger("groups")
 
 
 def to_brain(ownership: Versioned[Ownership]) -> OwnershipRecord:
@@ -64,6 +74,7 @@ class OwnedGroup:
         self.ownership = ownership
         self.run = run
         self._writing = asyncio.Lock()
+        self._late: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -83,10 +94,51 @@ class OwnedGroup:
             if new == self.run and not events:
                 return
             self.run = new
-            if not await self.context.database.write_run_state(self.group, self.ownership, new, events):
+            mine = self.ownership.value.holder == self.context.node
+            if not mine or not await self.context.database.write_run_state(self.group, self.ownership, new, events):
                 raise RefusalError(
                     Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"this node no longer owns {self.name}: nothing was written"
                 )
+
+    async def tell(self, change: Callable[[RunState], RunState], events: Sequence[EventRecord]) -> None:
+        """Change the run state where nothing depends on it: a silent database is told when it speaks again.
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the group.
+        """
+        try:
+            await self.write(change, events)
+        except StoreUnavailable as error:
+            _log.warning("a state is written later", group=self.name, sentence=error.sentence)
+            spawn(self._late, self._tell_later(tuple(events)), f"late news of {self.name}")
+
+    async def _tell_later(self, events: Sequence[EventRecord]) -> None:
+        while True:
+            await asyncio.sleep(LATER)
+            try:
+                await self.write(lambda run: run, events)
+                return
+            except StoreUnavailable:
+                continue
+            except RefusalError:
+                return  # somebody else's by now, and so are its states
+
+    async def configure(self, change: GroupConfiguration, events: Sequence[EventRecord]) -> None:
+        """Change the group's common properties, durably, all or none.
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the group; nothing was written.
+            StoreUnavailable: the database does not answer; it is not known whether it was written.
+        """
+        async with self._writing:
+            if self.ownership.value.holder != self.context.node:
+                sentence = f"this node no longer owns {self.name}: nothing was written"
+                raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, sentence)
+            new = change.applied_to(self.run)
+            await self.context.database.configure_group(
+                self.group, change, run=None if new == self.run else new, ownership=self.ownership, events=events
+            )
+            self.run = new
 
     async def write_resource_states(
         self, states: Mapping[ResourceId, ResourceState], persistent_state: bool | None
@@ -106,15 +158,29 @@ class OwnedGroup:
         await self.write(change, (event,))
 
     async def change_owner(
-        self, cas: Cas, run: RunState, events: Sequence[EventRecord] = ()
+        self, cas: Cas, change: Callable[[RunState], RunState], events: Sequence[EventRecord] = ()
     ) -> CasAnswered | CasRefused | CasUnanswered:
         """Write ownership and the run state that goes with it."""
         async with self._writing:
+            run = change(self.run)
             answer = await write_ownership(self.context, self.group, cas, run, events)
             if isinstance(answer, CasAnswered):
                 self.ownership = to_database(answer.record)
                 self.run = run
             return answer
+
+    def check_ours(self, doing: str) -> None:
+        """Refuse to write ownership from a record that names another node: only its holder, or a taker, may.
+
+        Raises:
+            RefusalError: 5016.
+        """
+        holder = self.ownership.value.holder
+        if holder != self.context.node:
+            raise RefusalError(
+                Status.ERROR_HOST_NODE_NOT_GROUP_OWNER,
+                f"{self.name} belongs to {self.context.name_of(holder)}: {doing} was refused",
+            )
 
 
 class HostedVm(OwnedGroup):
@@ -161,38 +227,55 @@ class HostedVm(OwnedGroup):
 
     # --- durable writes --------------------------------------------------------------------------------------------
 
-    async def set_state(self, state: VmState, sentence: str, **changes: str | None) -> None:
-        """Write VmState, with an event. ``changes``: further fields of the VM's run state."""
-        before = self.state
-        saved_image = changes.get("saved_image", self.vm.saved_image)
-        vm = replace(
-            self.vm,
-            vm_state=int(state),
-            sentence=sentence,
-            saved_image=None if saved_image is None else ImageId(saved_image),
-            saved_path=changes.get("saved_path", self.vm.saved_path),
+    async def set_state(self, state: VmState, sentence: str) -> None:
+        """Write VmState, with an event; a silent database hears of it later."""
+        await self.tell(*self._state_change(state, sentence, lambda vm: vm))
+
+    async def set_saved(self, state: VmState, sentence: str, image: ImageId | None, path: str | None) -> None:
+        """Write VmState and which saved image may be resumed. It has landed when this returns (I5).
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the VM.
+            StoreUnavailable: the database does not answer; nothing may be done that depends on it.
+        """
+        await self.write(
+            *self._state_change(state, sentence, lambda vm: replace(vm, saved_image=image, saved_path=path))
         )
+
+    def _state_change(
+        self, state: VmState, sentence: str, more: Callable[[VmRunState], VmRunState]
+    ) -> tuple[Callable[[RunState], RunState], tuple[EventRecord, ...]]:
         event = self.context.event(
-            EventKind.VM_STATE, self.group, sentence, before=before.name.lower(), after=state.name.lower()
+            EventKind.VM_STATE, self.group, sentence, before=self.state.name.lower(), after=state.name.lower()
         )
-        await self.write(lambda run: replace(run, vm=vm), (event,))
+
+        def change(run: RunState) -> RunState:
+            vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.OFF)
+            return replace(run, vm=more(replace(vm, vm_state=int(state), sentence=sentence)))
+
+        return change, (event,)
 
     async def set_migration(
         self, state: MigrationState, reason: int, sentence: str, events: Sequence[EventRecord] = (), *, queued: bool
     ) -> None:
         """Write MigrationState, its failure reason, and how far MigrationProgress has come."""
         percent = 0 if state is MigrationState.NO_MIGRATION else self.progress.percent
-        vm = replace(
-            self.vm,
-            migration_state=int(state),
-            migration_failure_reason=reason,
-            sentence=sentence,
-            migration_progress=percent,
-        )
-        status_information = (self.run.status_information & ~WAITING_IN_QUEUE) | (WAITING_IN_QUEUE if queued else 0)
-        await self.write(lambda run: replace(run, vm=vm, status_information=status_information), events)
 
-    async def keep(self, image: ImageId, sentence: str) -> None:
+        def change(run: RunState) -> RunState:
+            vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.OFF)
+            shown = replace(
+                vm,
+                migration_state=int(state),
+                migration_failure_reason=reason,
+                sentence=sentence,
+                migration_progress=percent,
+            )
+            waiting = WAITING_IN_QUEUE if queued else 0
+            return replace(run, vm=shown, status_information=run.status_information & ~WAITING_IN_QUEUE | waiting)
+
+        await self.write(change, events)
+
+    async def keep(self, image: ImageId, doing: str) -> None:
         """Begin a start with a write of ownership of our own (R1): the record names us and this image afterwards.
 
         Raises:
@@ -200,22 +283,41 @@ class HostedVm(OwnedGroup):
             FaultError: the database did not answer; nothing may be started.
         """
         for attempt in range(1, 6):
-            record = to_brain(self.ownership)
-            cas = Cas(CasKind.KEEP, attempt, record, self.context.node, image)
-            answer = await self.change_owner(cas, self.run)
+            self.check_ours(doing)
+            cas = Cas(CasKind.KEEP, attempt, to_brain(self.ownership), self.context.node, image)
+            answer = await self.change_owner(cas, lambda run: run)
             if isinstance(answer, CasAnswered):
                 return
             if isinstance(answer, CasRefused):
-                if answer.current.holder != self.context.node:
-                    raise RefusalError(
-                        Status.ERROR_HOST_NODE_NOT_GROUP_OWNER,
-                        f"{self.name} belongs to {self.context.name_of(answer.current.holder)}: {sentence} was refused",
-                    )
                 self.ownership = to_database(answer.current)
         raise FaultError(
             Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED,
-            f"{sentence} of {self.name} needs a write of ownership, and the database does not answer",
+            f"{doing} of {self.name} needs a write of ownership, and the database does not answer",
         )
+
+    async def run_on(self, instance: Instance, doing: str) -> None:
+        """Let a guest that stands run again, by a write of our own under one incarnation of a held lease (R1, R2).
+
+        Raises:
+            RefusalError: 5016, another node owns the VM.
+            FaultError: the database or QEMU did not answer, or the lease has run out meanwhile; the guest stands.
+        """
+        incarnation = self.context.lease.incarnation
+        await self.keep(instance.image, doing)
+        self.check_lease(incarnation, doing)
+        await instance.cont()
+
+    def check_lease(self, incarnation: str, doing: str) -> None:
+        """Check that the lease is held under the incarnation under which a right to run was won (R2).
+
+        Raises:
+            FaultError: 5052, it is not.
+        """
+        if not self.context.lease.is_held or self.context.lease.incarnation != incarnation:
+            raise FaultError(
+                Status.ERROR_CLUSTER_NODE_NOT_MEMBER,
+                f"the lease of {self.context.node_name} ran out during {doing} of {self.name}: it was not run",
+            )
 
     # --- news ------------------------------------------------------------------------------------------------------
 
@@ -229,7 +331,3 @@ class HostedVm(OwnedGroup):
         """Call back on news of a migration; returns the unsubscription."""
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
-
-
-WAITING_IN_QUEUE = 0x4
-"""StatusInformation of a group: waiting in the queue for a move."""

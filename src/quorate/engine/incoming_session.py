@@ -1,8 +1,7 @@
 """Carries out what the destination's brain decides: a QEMU that waits, the claim, `cont`, the mark."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -12,14 +11,16 @@ from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, VmId
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
-from quorate.database.records import RunState, Versioned, VmRunState
+from quorate.database.records import RunState, VmRunState
 from quorate.engine.context import EngineContext
-from quorate.engine.fault_points import FaultPoints, Point
+from quorate.engine.fault_points import Point
 from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
+from quorate.engine.session import Session
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
-from quorate.migration.incoming import Incoming, Outcome, Phase
+from quorate.migration.incoming import Incoming, Phase
+from quorate.migration.machine import Step
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, SendCas
 from quorate.migration.recovery import IncomingJournal
 from quorate.peers.messages import OfSession, SessionAnswer
@@ -27,8 +28,10 @@ from quorate.peers.messages import OfSession, SessionAnswer
 _log = structlog.get_logger("migration")
 
 
-class IncomingSession:
+class IncomingSession(Session[Incoming, i.Event]):
     """One migration to this node."""
+
+    SIDE = "incoming"
 
     def __init__(
         self,
@@ -49,70 +52,35 @@ class IncomingSession:
         ``after`` is what a launch has to wait for: the VM's last migration away from here, which may still be ending
         its QEMU and its journal while its destination sends it back.
         """
+        super().__init__(context, name, brain)
         self.group = group
         self.vm_id = vm_id
-        self.name = name
-        self.brain = brain
         self.instance = instance
-        self.run: Versioned[RunState] | None = None
-        self.moments: dict[str, float] = {}
-        self.ended = asyncio.Event()
-        self._context = context
+        self.run: RunState | None = None
+        """The run state as this side wrote it last, together with `brain.record`."""
         self._on_ended = on_ended
         self._request = request
         self._after = after
         self._parameters = parameters or hv.MigrationParameters()
-        self._faults = FaultPoints(context.node_name)
-        self._incarnation = context.lease.incarnation
-        self._events: deque[i.Event] = deque()
-        self._stepping = False
         self._launching = False
         self._uri = ""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         if instance is not None:
             self._unsubscribe = instance.subscribe(self._on_instance_event)
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 
-    def post(self, event: i.Event) -> None:
-        """Hand an event to the brain; a lease that has lapsed since is told first (R2)."""
-        incarnation = self._context.lease.incarnation
-        if incarnation != self._incarnation:
-            self._incarnation = incarnation
-            self._events.append(i.LeaseLapsed("the lease of the destination node ran out during the migration"))
-        self._events.append(event)
-        if self._stepping:
-            return
-        self._stepping = True
-        try:
-            while self._events:
-                self._take(self._events.popleft())
-        finally:
-            self._stepping = False
+    def _step(self, event: i.Event, now: float) -> Step[Incoming]:
+        return self.brain.step(event, now)
 
-    def carry_on(self, effects: tuple[object, ...]) -> None:
-        """Begin with the effects of a new session, or of a recovery."""
-        for effect in effects:
-            self._do(effect)
+    def _lease_lapsed(self) -> i.Event:
+        return i.LeaseLapsed("the lease of the destination node ran out during the migration")
 
-    def _take(self, event: i.Event) -> None:
-        before = self.brain
-        step = before.step(event, self._context.now())
-        self.brain = step.state
-        if step.state.phase is not before.phase:
-            self.moments[step.state.phase.value] = self._context.now()
-            _log.info(
-                "incoming",
-                vm=self.name,
-                session=before.session,
-                phase=f"{before.phase.value} -> {step.state.phase.value}",
-                on=type(event).__name__,
-                reason=step.state.reason,
-            )
-        for effect in step.effects:
-            self._do(effect)
+    def _tick(self) -> i.Event:
+        return i.Tick()
+
+    def _on_step(self, before: Incoming, event: i.Event) -> None:
+        """Nobody looks at this side; the source shows how far it is."""
 
     def _on_instance_event(self, event: hv.InstanceEvent) -> None:
         match event:
@@ -170,26 +138,6 @@ class IncomingSession:
                 self._spawn_outliving(self._finish())
             case _:
                 raise AssertionError(f"the destination's brain asks for {effect!r}, which has no hand")
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def _spawn_outliving(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        _OUTLIVING.add(task)
-        task.add_done_callback(_OUTLIVING.discard)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("an effect of a migration failed", vm=self.name, error=repr(error))
-
-    def _wake_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, lambda: self.post(i.Tick()))
 
     def _note(self, *, cont: bool) -> bool:
         brain = self.brain
@@ -296,7 +244,7 @@ class IncomingSession:
         events = self._events_of_move(cas.epoch) if cas.kind is CasKind.MARK else ()
         answer = await write_ownership(self._context, self.group, cas, new, events)
         if isinstance(answer, CasAnswered):
-            self.run = Versioned(new, answer.record.revision)
+            self.run = new
         self.moments[f"{cas.kind.value} answered"] = self._context.now()
         if cas.kind is CasKind.MARK:
             await self._faults.reach(Point.MARKED)
@@ -348,13 +296,12 @@ class IncomingSession:
         self.post(i.ImageEnded())
 
     async def _finish(self) -> None:
-        self._unsubscribe()
-        if self._timer is not None:
-            self._timer.cancel()
         try:
             await self._on_ended(self)
             self._context.journals.forget_incoming(self.vm_id)
         finally:
+            self._unsubscribe()
+            self._drop_effects()
             self.ended.set()
 
     def describe(self) -> SessionAnswer:
@@ -362,11 +309,3 @@ class IncomingSession:
         phase = self.brain.phase
         image_is_good = phase not in (Phase.ENDING, Phase.LEFT, Phase.ENDED)
         return SessionAnswer(image_is_good, phase is Phase.PREPARING, self._uri if image_is_good else "")
-
-    @property
-    def runs_here(self) -> bool:
-        """Tell whether the VM runs on this node since this session."""
-        return self.brain.outcome is Outcome.RUNS
-
-
-_OUTLIVING: set[asyncio.Task[None]] = set()

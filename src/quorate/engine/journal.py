@@ -20,6 +20,7 @@ from quorate.migration.ownership import OwnershipRecord
 from quorate.migration.recovery import IncomingJournal, Noted, OutgoingJournal
 
 VERSION = 1
+_NOTED = frozenset(noted.value for noted in Noted)
 
 _log = structlog.get_logger("journal")
 
@@ -150,7 +151,9 @@ class Journals:
             except (OSError, ValueError) as error:
                 _log.error("a journal is unreadable and is left aside", path=str(path), error=str(error))
                 continue
-            if fields.get("boot") == self._boot:
+            if not isinstance(fields, dict) or (side == "out" and fields.get("noted") not in _NOTED):
+                _log.error("a journal is not one of ours and is left aside", path=str(path))
+            elif fields.get("boot") == self._boot:
                 notes.append(fields)
             else:
                 path.unlink(missing_ok=True)

@@ -92,6 +92,8 @@ class LeaseKeeper:
                     self._renew(store)
                 except StoreUnavailable as error:
                     _log.warning("the lease could not be renewed", sentence=error.sentence)
+                except Exception:  # noqa: BLE001 - the supervisor of the lease: a node that stops renewing is dead to all
+                    _log.exception("renewing the lease broke; it is tried again")
                 self._stop.wait(max(0.05, self._delay - (now() - started)))
         finally:
             store.close()

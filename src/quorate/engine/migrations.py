@@ -16,12 +16,15 @@ from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import E_FAIL, Status
+from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
-from quorate.engine.hosted import HostedVm, to_brain
+from quorate.engine.hosted import LATER, HostedVm, to_brain, to_database
 from quorate.engine.incoming_session import IncomingSession
 from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
+from quorate.engine.places import DEFAULT_PARALLEL, Places
 from quorate.engine.selection import choose, describe
+from quorate.engine.supervised import spawn
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report
 from quorate.hypervisor import contract as hv
@@ -31,13 +34,16 @@ from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Incoming, begin
 from quorate.migration.incoming import Outcome as IncomingOutcome
-from quorate.migration.outgoing import Outcome, Outgoing, Phase
+from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.ownership import OwnershipRecord
 from quorate.peers.messages import OfSession, Prepare, SessionAnswer
 
-DEFAULT_PARALLEL: Final = 1
-"""MaximumParallelMigrations where the cluster does not say otherwise."""
-MULTIFD_CHANNELS: Final = 0
+MULTIFD_CHANNELS: Final = 2
+"""Two threads on either side: on two cores they still outrun one stream, as finding zero pages, copying and the first
+touch of the destination's memory overlap."""
+PREFAULT: Final = False
+"""Touching the destination's memory before the copy begins costs as long as touching it on arrival does, and takes what
+the guest never used as well; docs/benchmarks.md has the figures."""
 CANCEL_PATIENCE: Final = 2.0
 """Seconds that CANCEL waits for the transfer to have ended, so that state 4 is what the caller sees next."""
 
@@ -64,27 +70,44 @@ class Migrations(VirtualMachines):
         self.outgoing = {}
         self.incoming = {}
         self.recovering = set()
+        self._places = Places(
+            lambda: self.context.view.snapshot.cluster.properties.number("MaximumParallelMigrations", DEFAULT_PARALLEL)
+        )
         self.context.view.subscribe(self._on_snapshot)
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
 
     async def offline(self, group_id: GroupId, action: OfflineAction, report: Report) -> None:
         """Take a VM off; a migration that is under way is cancelled first, or waited for if it is too late for that."""
-        await self._end_migration(group_id)
-        await super().offline(group_id, action, report)
+        checkpoint = 0
+        while True:
+            while not await self._end_migration(group_id):
+                checkpoint += 1
+                report(checkpoint, "waiting for the migration to end")
+            async with self.hold(group_id) as vm:
+                if group_id not in self.outgoing:
+                    await self.take_off(vm, action, report)
+                    return
 
     async def terminate(self, group_id: GroupId) -> None:
         """Turn a VM off now; a migration that is under way is cancelled first, or waited for."""
-        await self._end_migration(group_id)
+        while not await self._end_migration(group_id):
+            continue
         await super().terminate(group_id)
 
-    async def _end_migration(self, group_id: GroupId) -> None:
+    async def _end_migration(self, group_id: GroupId) -> bool:
+        """Wait a second for the migration of a VM to have ended; answers whether none is under way."""
         session = self.outgoing.get(group_id)
         if session is None:
-            return
+            return True
         if session.brain.migration_state.is_cancellable:
             session.post(e.CancelRequested())
-        await session.ended.wait()
+        try:
+            async with asyncio.timeout(1.0):
+                await session.ended.wait()
+        except TimeoutError:
+            return False
+        return group_id not in self.outgoing
 
     # --- START and CANCEL ------------------------------------------------------------------------------------------
 
@@ -95,7 +118,7 @@ class Migrations(VirtualMachines):
             state = vm.state.name.lower()
             sentence = f"{vm.name} is {state}, and something is being done to it: wait until that is over"
             raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
-        async with vm.lock:
+        async with self.hold(group_id):
             instance = self._check_startable(vm)
             snapshot = await self.context.database.snapshot()
             if snapshot.groups[group_id].properties.number("LockedFromMoving"):
@@ -153,7 +176,7 @@ class Migrations(VirtualMachines):
     async def _accept(self, vm: HostedVm, session: OutgoingSession, destination: NodeId) -> None:
         """Make it known, durably, and let it begin if there is a place. Nothing has changed if this raises."""
         name = self.context.name_of(destination)
-        waits = not self._has_place()
+        waits = not self._places.reserve(session.brain.session)
         sentence = f"migration to {name} {'waits for a place' if waits else 'accepted'}"
         kind = EventKind.MIGRATION_QUEUED if waits else EventKind.MIGRATION_STARTED
         event = self.context.event(
@@ -166,10 +189,11 @@ class Migrations(VirtualMachines):
             await vm.set_migration(MigrationState.SETUP, 0, sentence, (event,), queued=waits)
         except ClusterError:
             del self.outgoing[vm.group]
+            self._places.leave(session.brain.session)
             vm.show(before)
             raise
         session.carry_on(())
-        self._fill_places()
+        self._places.accept(session)
 
     async def cancel_migration(self, group_id: GroupId) -> None:
         """Cancel in MigrationState 1 or 2; the VM never stops."""
@@ -188,19 +212,6 @@ class Migrations(VirtualMachines):
                 await session.ended.wait()
         except TimeoutError:
             _log.warning("a cancelled transfer has not ended yet", vm=vm.name)
-
-    # --- places ----------------------------------------------------------------------------------------------------
-
-    def _has_place(self) -> bool:
-        allowed = self.context.view.snapshot.cluster.properties.number("MaximumParallelMigrations", DEFAULT_PARALLEL)
-        running = sum(1 for s in self.outgoing.values() if s.brain.phase not in (Phase.QUEUED, Phase.ENDED))
-        return running < max(1, allowed)
-
-    def _fill_places(self) -> None:
-        """Let the sessions that wait begin, in the order in which they were accepted."""
-        for session in tuple(self.outgoing.values()):
-            if session.brain.phase is Phase.QUEUED and self._has_place():
-                session.post(e.PlaceFree())
 
     # --- how outgoing migrations end -------------------------------------------------------------------------------
 
@@ -226,7 +237,7 @@ class Migrations(VirtualMachines):
         finally:
             if self.outgoing.get(vm.group) is session:
                 del self.outgoing[vm.group]
-            self._fill_places()
+            self._places.leave(brain.session)
         if vm.exited and vm.instance is not None:
             self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
 
@@ -285,7 +296,7 @@ class Migrations(VirtualMachines):
             definition=parse_definition(json.dumps(message.definition)),
             pinned=Pinned.from_json(json.dumps(message.pinned)),
             paths=self.context.paths.vm,
-            launch=hv.Incoming(),
+            launch=hv.Incoming(prefault=PREFAULT),
         )
         brain = Incoming(
             session=message.session,
@@ -324,7 +335,7 @@ class Migrations(VirtualMachines):
             await asyncio.gather(*(session.ended.wait() for session in sessions))
             gone.set()
 
-        self._spawn(wait())
+        spawn(self._tasks, wait(), f"the way of {message.name} is free")
         return gone
 
     async def on_incoming_ended(self, session: IncomingSession) -> None:
@@ -348,10 +359,15 @@ class Migrations(VirtualMachines):
             self.incoming.pop(session.brain.session, None)
 
     async def _hosted_after(self, session: IncomingSession) -> HostedVm:
-        """The VM as this node owns it now; the records are read again, as nothing is urgent any more."""
-        ownership = await self.context.database.get_ownership(session.group)
-        run = await self.context.database.get_run_state(session.group)
-        vm = HostedVm(self.context, session.group, session.vm_id, ownership, run.value, session.instance)
+        """The VM as this node owns it now, by the records that the session wrote last."""
+        record, run = session.brain.record, session.run
+        while record is None or run is None:  # recovered, and lost before it wrote anything: nothing is urgent
+            try:
+                record = to_brain(await self.context.database.get_ownership(session.group))
+                run = (await self.context.database.get_run_state(session.group)).value
+            except StoreUnavailable:
+                await asyncio.sleep(LATER)
+        vm = HostedVm(self.context, session.group, session.vm_id, to_database(record), run, session.instance)
         source, here = self.context.name_of(session.brain.source), self.context.node_name
         vm.progress = MigrationProgress(
             state=MigrationState.NO_MIGRATION,
@@ -397,3 +413,4 @@ class Migrations(VirtualMachines):
             ownership = snapshot.ownership.get(group)
             if ownership is not None:
                 session.post(e.RecordSeen(to_brain(ownership)))
+        self._places.fill()

@@ -44,16 +44,17 @@ class OutgoingNews:
         self._context = vm.context
         self._started = started
 
-    def publish(self, brain: Outgoing, spawn: Spawn) -> None:
-        """Write a new MigrationState where no write of ownership carries it."""
-        if brain.phase is Phase.PREPARING or brain.migration_state is MigrationState.DATA_TRANSFER:
-            spawn(self._write_state(brain, f"moving to {self._context.name_of(brain.destination)}"))
+    def publish(self, before: Outgoing, brain: Outgoing, spawn: Spawn) -> None:
+        """Write what a step has changed where no write of ownership carries it."""
+        if before.phase is Phase.QUEUED and brain.phase is Phase.PREPARING and self._vm.run.status_information:
+            spawn(self._write_state(brain, EventKind.MIGRATION_STARTED))
+        elif brain.migration_state is MigrationState.DATA_TRANSFER and before.migration_state < brain.migration_state:
+            spawn(self._write_state(brain, EventKind.MIGRATION_STATE))
 
-    async def _write_state(self, brain: Outgoing, sentence: str) -> None:
+    async def _write_state(self, brain: Outgoing, kind: EventKind) -> None:
         state = brain.migration_state
-        event = self._context.event(
-            EventKind.MIGRATION_STATE, self._vm.group, sentence, after=int(state), cause=brain.session
-        )
+        sentence = f"moving to {self._context.name_of(brain.destination)}"
+        event = self._context.event(kind, self._vm.group, sentence, after=int(state), cause=brain.session)
         try:
             await self._vm.set_migration(state, 0, sentence, (event,), queued=False)
         except ClusterError as error:

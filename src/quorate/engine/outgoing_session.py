@@ -1,8 +1,7 @@
 """Carries out what the source's brain decides: commands to QEMU, writes of ownership, words to the destination."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -11,13 +10,15 @@ from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import E_FAIL, Status
 from quorate.database.records import RunState
-from quorate.engine.fault_points import FaultPoints, Point
+from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import OutgoingNote
 from quorate.engine.outgoing_news import OutgoingNews
+from quorate.engine.session import Session
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
+from quorate.migration.machine import Step
 from quorate.migration.outgoing import Outgoing, Phase
 from quorate.migration.ownership import Cas, CasKind, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
@@ -30,8 +31,10 @@ STOP_PATIENCE = 1.5
 _log = structlog.get_logger("migration")
 
 
-class OutgoingSession:
+class OutgoingSession(Session[Outgoing, e.Event]):
     """One migration away from this node."""
+
+    SIDE = "migration"
 
     def __init__(
         self,
@@ -45,73 +48,39 @@ class OutgoingSession:
 
         ``prepare`` is what the destination is asked; a recovered session is past that and has none.
         """
+        super().__init__(vm.context, vm.name, brain)
         self.vm = vm
-        self.brain = brain
-        self.moments: dict[str, float] = {}
-        """Monotonic seconds at which each phase began; for those who measure."""
-        self.ended = asyncio.Event()
-        self._context = vm.context
         self._prepare = prepare
         self._parameters = parameters
         self._on_ended = on_ended
-        self._incarnation = self._context.lease.incarnation
-        self._events: deque[e.Event] = deque()
-        self._stepping = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
-        self._faults = FaultPoints(self._context.node_name)
         self._unsubscribe: Callable[[], None] = lambda: None
         if vm.instance is not None:
             self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 
-    def post(self, event: e.Event) -> None:
-        """Hand an event to the brain; a lease that has lapsed since is told first (R2)."""
-        incarnation = self._context.lease.incarnation
-        if incarnation != self._incarnation:
-            self._incarnation = incarnation
-            self._events.append(e.LeaseLapsed("the lease of the source node ran out during the migration"))
-        self._events.append(event)
-        if self._stepping:
-            return
-        self._stepping = True
-        try:
-            while self._events:
-                self._take(self._events.popleft())
-        finally:
-            self._stepping = False
-
     def carry_on(self, effects: tuple[object, ...]) -> None:
-        """Begin with the effects of a recovery."""
+        """Begin: with nothing but to be shown, or with the effects of a recovery."""
         self._news.show(self.brain)
-        for effect in effects:
-            self._do(effect)
+        super().carry_on(effects)
 
-    def _take(self, event: e.Event) -> None:
-        before = self.brain
-        step = before.step(event, self._context.now())
-        self.brain = step.state
-        if step.state.phase is not before.phase:
-            self.moments[step.state.phase.value] = self._context.now()
-            _log.info(
-                "migration",
-                vm=self.vm.name,
-                session=before.session,
-                phase=f"{before.phase.value} -> {step.state.phase.value}",
-                on=type(event).__name__,
-                reason=step.state.reason,
-            )
-        if step.state.migration_state is not before.migration_state:
-            self._news.publish(self.brain, self._context_task)
+    def _step(self, event: e.Event, now: float) -> Step[Outgoing]:
+        return self.brain.step(event, now)
+
+    def _lease_lapsed(self) -> e.Event:
+        return e.LeaseLapsed("the lease of the source node ran out during the migration")
+
+    def _tick(self) -> e.Event:
+        return e.Tick()
+
+    def _on_step(self, before: Outgoing, event: e.Event) -> None:
+        self._news.publish(before, self.brain, self._spawn_outliving)
         if isinstance(event, e.Sampled):
             self._news.show_sample(self.brain, event.sample)
-        elif step.state.phase is not before.phase:
+        elif self.brain.phase is not before.phase:
             self._news.show(self.brain)
-        for effect in step.effects:
-            self._do(effect)
 
     def _on_instance_event(self, event: hv.InstanceEvent) -> None:
         match event:
@@ -168,7 +137,7 @@ class OutgoingSession:
             case e.SendYours(epoch, revision):
                 self._spawn(self._say_yours(epoch, revision))
             case e.Abandon():
-                self._context_task(self._abandon())
+                self._spawn_outliving(self._abandon())
             case e.EndImage():
                 self._spawn(self._end_image())
             case e.WakeAfter(seconds):
@@ -177,31 +146,9 @@ class OutgoingSession:
                 _log.warning("migration", vm=self.vm.name, sentence=sentence)
                 self._news.show(self.brain, sentence)
             case e.Finish():
-                self._context_task(self._finish())
+                self._spawn_outliving(self._finish())
             case _:
                 raise AssertionError(f"the source's brain asks for {effect!r}, which has no hand")
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run one effect; it is dropped when the session ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def _context_task(self, work: Coroutine[object, object, None]) -> None:
-        """Run what outlives the session."""
-        task = asyncio.get_running_loop().create_task(work)
-        _OUTLIVING.add(task)
-        task.add_done_callback(_OUTLIVING.discard)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("an effect of a migration failed", vm=self.vm.name, error=repr(error))
-
-    def _wake_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, lambda: self.post(e.Tick()))
 
     def _note(self, noted: Noted, answer: e.Event | None) -> None:
         brain = self.brain
@@ -339,16 +286,19 @@ class OutgoingSession:
             await self._faults.reach(Point.CAS_SENT)
         self.post(answer)
 
-    def _run_with(self, kind: CasKind) -> RunState:
+    def _run_with(self, kind: CasKind) -> Callable[[RunState], RunState]:
         """The run state that goes with a write of ownership: a hand-over, or a migration that has failed."""
         given = kind is CasKind.GIVE
-        vm = replace(
-            self.vm.vm,
-            migration_state=int(MigrationState.MOVE if given else MigrationState.FAILURE),
-            migration_failure_reason=0 if given else E_FAIL,
-            sentence="" if given else self.brain.reason,
-        )
-        return replace(self.vm.run, vm=vm)
+        state = MigrationState.MOVE if given else MigrationState.FAILURE
+        sentence = "" if given else self.brain.reason
+
+        def change(run: RunState) -> RunState:
+            assert run.vm is not None, "a group that migrates is a virtual machine"
+            reason = 0 if given else E_FAIL
+            vm = replace(run.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
+            return replace(run, vm=vm)
+
+        return change
 
     async def _say_yours(self, epoch: int, revision: int) -> None:
         message = OfSession(self.brain.session, epoch=epoch, revision=revision)
@@ -382,10 +332,7 @@ class OutgoingSession:
 
     async def _finish(self) -> None:
         self._unsubscribe()
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
+        self._drop_effects()
         try:
             await self._on_ended(self)
             self._context.journals.forget_outgoing(self.vm.vm_id)
@@ -397,6 +344,3 @@ class OutgoingSession:
         if instance is None:
             raise hv.HypervisorGone(self.vm.vm_id, "the source's QEMU is gone")
         return instance
-
-
-_OUTLIVING: set[asyncio.Task[None]] = set()

@@ -1,6 +1,5 @@
 """Where a node keeps its files. Everything that belongs to a VM is named by the VM's id, never by its name."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +47,3 @@ class NodePaths:
 def boot_id() -> str:
     """Tell this boot of the machine from every other: what was noted under another one lost its processes with it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def process_exists(pid: int) -> bool:
-    """Tell whether a process of this id exists (it may be another one by now)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,7 +10,7 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind
-from quorate.clusapi.identity import GroupId, VmId
+from quorate.clusapi.identity import GroupId, ImageId, VmId
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
@@ -22,6 +22,7 @@ from quorate.engine.incoming_session import IncomingSession
 from quorate.engine.journal import IncomingNote, OutgoingNote
 from quorate.engine.migrations import Migrations
 from quorate.engine.outgoing_session import OutgoingSession
+from quorate.engine.supervised import spawn
 from quorate.hypervisor import contract as hv
 from quorate.migration.recovery import Found, FoundIncoming, recover_incoming, recover_outgoing
 
@@ -44,28 +45,18 @@ async def recover(context: EngineContext, migrations: Migrations, groups: Groups
     snapshot = await context.database.snapshot()
     outgoing = {note.group: note for note in context.journals.outgoing()}
     incoming = {note.group: note for note in context.journals.incoming()}
-    tasks = set()
+    tasks = []
     for group in snapshot.groups.values():
         resource = snapshot.vm_resource(group.id)
         if resource is None or resource.vm_id is None or group.id not in snapshot.ownership:
             continue
         recovery = _Recovery(context, migrations, groups, snapshot, group.id, resource.vm_id)
         migrations.recovering.add(group.id)
-        tasks.add(asyncio.create_task(recovery.run(outgoing.get(group.id), incoming.get(group.id))))
+        work = recovery.run(outgoing.get(group.id), incoming.get(group.id))
+        tasks.append(spawn(_BACKGROUND, work, f"the recovery of {group.name}"))
     if not tasks:
         return
-    done, late = await asyncio.wait(tasks, timeout=ADOPTION_PATIENCE)
-    for task in done:
-        task.result()
-    for task in late:
-        _BACKGROUND.add(task)
-        task.add_done_callback(_on_late_recovery)
-
-
-def _on_late_recovery(task: asyncio.Task[None]) -> None:
-    _BACKGROUND.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a virtual machine was not taken on", error=repr(error))
+    await asyncio.wait(tasks, timeout=ADOPTION_PATIENCE)
 
 
 class _Recovery:
@@ -89,19 +80,51 @@ class _Recovery:
         self._name = snapshot.groups[group].name
 
     async def run(self, outgoing: OutgoingNote | None, incoming: IncomingNote | None) -> None:
-        """Take the VM on, or end what is left of it here."""
-        instance = await self._adopt()
-        if outgoing is not None:
-            await self.carry_on_outgoing(outgoing, instance)
-        elif incoming is not None:
-            await self.carry_on_incoming(incoming, instance)
-        elif self._snapshot.owner_of(self._group) == self._context.node:
-            await self.take_back_own(instance)
-        elif instance is not None:
-            _log.warning("a QEMU of a virtual machine that is not ours is ended", vm=self._name, pid=instance.pid)
-            instance.kill()
-            await instance.wait_gone()
+        """Take the VM on, or end what is left of it here; nobody concludes anything about it until that is done."""
+        while True:
+            instance = await self._adopt()
+            try:
+                await self._take_on(outgoing, incoming, instance)
+                break
+            except ClusterError as error:
+                _log.warning("a virtual machine is not taken on yet", vm=self._name, sentence=error.sentence)
+                if instance is not None:
+                    await instance.release()
+                await asyncio.sleep(ADOPTION_PAUSE)
+                await self._read_again()
         self._migrations.recovering.discard(self._group)
+        self._groups.look_again()
+
+    async def _take_on(
+        self, outgoing: OutgoingNote | None, incoming: IncomingNote | None, instance: hv.Instance | None
+    ) -> None:
+        if outgoing is not None:
+            await self.carry_on_outgoing(outgoing, await self._of_image(instance, outgoing.journal.image))
+        elif incoming is not None:
+            await self.carry_on_incoming(incoming, await self._of_image(instance, incoming.journal.image))
+        elif self._snapshot.owner_of(self._group) == self._context.node:
+            named = self._snapshot.ownership[self._group].value.image
+            await self.take_back_own(await self._of_image(instance, named))
+        elif instance is not None:
+            await self._end(instance)
+
+    async def _of_image(self, instance: hv.Instance | None, image: ImageId | None) -> hv.Instance | None:
+        """A QEMU that holds another image than the one that counts may never run again (I5): it is ended."""
+        if instance is not None and instance.image != image:
+            await self._end(instance)
+            return None
+        return instance
+
+    async def _end(self, instance: hv.Instance) -> None:
+        _log.warning("a QEMU whose image does not count is ended", vm=self._name, pid=instance.pid)
+        instance.kill()
+        await instance.wait_gone()
+
+    async def _read_again(self) -> None:
+        try:
+            self._snapshot = await self._context.database.snapshot()
+        except ClusterError as error:
+            _log.warning("the cluster was not read again", sentence=error.sentence)
 
     async def _adopt(self) -> hv.Instance | None:
         """Find the VM's QEMU, however long it is mute; what the records say may have changed by then."""
@@ -114,7 +137,7 @@ class _Recovery:
                 _log.warning("a QEMU does not speak; its virtual machine waits", vm=self._name, sentence=error.sentence)
                 await asyncio.sleep(ADOPTION_PAUSE)
         if self._context.now() - began > ADOPTION_PAUSE:
-            self._snapshot = await self._context.database.snapshot()
+            await self._read_again()
         return instance
 
     def _hosted(self, instance: hv.Instance | None) -> HostedVm:
@@ -133,8 +156,6 @@ class _Recovery:
     # --- migrations ------------------------------------------------------------------------------------------------
 
     async def carry_on_outgoing(self, note: OutgoingNote, instance: hv.Instance | None) -> None:
-        if instance is not None and instance.image != note.journal.image:
-            instance = None
         found = Found.GONE
         if instance is not None:
             state = await _run_state(instance)
@@ -148,8 +169,6 @@ class _Recovery:
         session.carry_on(step.effects)
 
     async def carry_on_incoming(self, note: IncomingNote, instance: hv.Instance | None) -> None:
-        if instance is not None and instance.image != note.journal.image:
-            instance = None
         found = FoundIncoming.GONE
         if instance is not None:
             found = await _found_incoming(instance)
@@ -177,37 +196,32 @@ class _Recovery:
             sentence = "the daemon was restarted before the migration began"
             await vm.set_migration(MigrationState.FAILURE, E_FAIL, sentence, queued=False)
             vm.show(MigrationProgress(state=MigrationState.FAILURE, failure_reason=E_FAIL, sentence=sentence))
-        if instance is None:
-            return
-        try:
+        if instance is not None:
             await self._bring_in_line(vm, instance)
-        except ClusterError as error:
-            _log.error("a virtual machine could not be brought in line", vm=vm.name, sentence=error.sentence)
 
     async def _bring_in_line(self, vm: HostedVm, instance: hv.Instance) -> None:
-        """Make what QEMU does and what the run state says agree."""
+        """Make what QEMU does and what the run state says agree. The record names this node and this image."""
         state = await _run_state(instance)
-        if vm.state in (VmState.SAVED, VmState.OFF) or state in (hv.RunState.SHUTDOWN, hv.RunState.PANICKED):
-            instance.kill()
-            await instance.wait_gone()
+        if state in (hv.RunState.SHUTDOWN, hv.RunState.PANICKED):
+            if state is hv.RunState.SHUTDOWN:
+                self._migrations.mark_shut_down_by_guest(self._group)
+            await self._end(instance)
             vm.instance = None
             return
-        event = self._context.event(
-            EventKind.VM_ADOPTED, vm.group, f"adopted by the restarted daemon, pid {instance.pid}"
-        )
-        await self._context.database.append_events((event,))
+        sentence = f"adopted by the restarted daemon, pid {instance.pid}"
+        await vm.tell(lambda run: run, (self._context.event(EventKind.VM_ADOPTED, vm.group, sentence),))
         if state is hv.RunState.RUNNING:
             if vm.state is not VmState.RUNNING:
-                await vm.set_state(VmState.RUNNING, "found running by the restarted daemon")
-        elif vm.state is VmState.STARTING or state is hv.RunState.INMIGRATE:
-            instance.kill()
-            await instance.wait_gone()
+                await vm.set_saved(VmState.RUNNING, "found running by the restarted daemon", None, None)
+        elif vm.state in (VmState.SAVED, VmState.OFF) or state is hv.RunState.INMIGRATE:
+            # Saved, or being restored from a file that is still there: the file counts.
+            await self._end(instance)
             vm.instance = None
+            await vm.set_state(VmState.SAVED if vm.vm.saved_image else VmState.OFF, "not running")
         elif vm.state is not VmState.PAUSED and state is not hv.RunState.UNKNOWN:
-            # Stopped by a daemon that did not live to finish what it wanted; R1: a write of our own comes first.
-            await vm.keep(instance.image, "going on after the restart of the daemon")
-            await instance.cont()
-            await vm.set_state(VmState.RUNNING, "found stopped by the restarted daemon, and continued")
+            # Stopped, or not yet run, by a daemon that did not live to finish what it wanted.
+            await vm.run_on(instance, "going on after the restart of the daemon")
+            await vm.set_saved(VmState.RUNNING, "found stopped by the restarted daemon, and continued", None, None)
 
 
 async def _run_state(instance: hv.Instance) -> hv.RunState:

@@ -10,7 +10,13 @@ from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.engine.context import EngineContext
-from quorate.migration.preflight import Assessment, Candidate, check_destination, choose_destination, eligible
+from quorate.migration.preflight import (
+    Assessment,
+    Candidate,
+    check_candidate,
+    check_destination,
+    choose_destination,
+)
 from quorate.peers.client import PeerUnreachable
 from quorate.peers.messages import Assess
 
@@ -48,9 +54,11 @@ async def choose(
         if assessment.refusal is not None:
             raise assessment.refusal
         return chosen
-    candidates = tuple(_candidate(context, snapshot, group, n) for n in snapshot.nodes.values())
-    asked = [_assess(context, c.node, definition, pinned) for c in eligible(context.node, candidates)]
-    return choose_destination(tuple(await asyncio.gather(*asked)))
+    others = [_candidate(context, snapshot, group, n) for n in snapshot.nodes.values() if n.id != context.node]
+    judged = [check_candidate(candidate) for candidate in others]
+    asked = [_assess(context, c.node, definition, pinned) for c, out in zip(others, judged, strict=True) if out is None]
+    ruled_out = [assessment for assessment in judged if assessment is not None]
+    return choose_destination((*ruled_out, *await asyncio.gather(*asked)))
 
 
 def _candidate(context: EngineContext, snapshot: ClusterSnapshot, group: GroupId, node: NodeInfo) -> Candidate:

@@ -16,6 +16,9 @@ from quorate.database.snapshot import ClusterSnapshot
 LEASE_MARGIN = 0.5
 """Seconds that an observer adds to a lease: more than clocks drift apart within one."""
 
+RETRY = 0.5
+"""Seconds before the database is followed anew after it fell silent."""
+
 _log = structlog.get_logger("view")
 
 
@@ -76,7 +79,9 @@ class ClusterView:
                 return
             except StoreUnavailable as error:
                 _log.warning("the database does not answer", sentence=error.sentence)
-                await asyncio.sleep(0.5)
+            except Exception:  # noqa: BLE001 - the supervisor of the view: without it the node would be blind for good
+                _log.exception("following the database broke; it begins anew")
+            await asyncio.sleep(RETRY)
 
     def _take(self, snapshot: ClusterSnapshot) -> None:
         for node, lease in snapshot.leases.items():
@@ -85,4 +90,9 @@ class ClusterView:
         self._snapshot = snapshot
         self._first.set()
         for callback in tuple(self._callbacks):
-            callback(snapshot)
+            try:
+                callback(snapshot)
+            except Exception:  # noqa: BLE001 - one listener that breaks must not blind the others
+                _log.exception(
+                    "a listener of the view broke", listener=getattr(callback, "__qualname__", repr(callback))
+                )

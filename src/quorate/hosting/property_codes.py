@@ -1,4 +1,4 @@
-"""The property control codes of resources and resource types, answered from a table.
+"""The property control codes of every kind of object, answered from a table.
 
 =====================  ========================  =====================================================
 code                   common properties         private properties
@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Final
 
 from quorate.clusapi import control_codes as codes
+from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.property_lists import PropertyValue
 from quorate.clusapi.status import Status
 from quorate.hosting.contract import ControlAnswer, Parameters, PropertyScope
@@ -37,31 +38,35 @@ _R: Final = PropertyRequest
 _COMMON: Final = PropertyScope.COMMON
 _PRIVATE: Final = PropertyScope.PRIVATE
 
+# The low 24 bits of a code are the same for every kind of object.
+_OPERATIONS: Final[Mapping[int, tuple[PropertyScope, PropertyRequest]]] = {
+    code & 0x00FFFFFF: meaning
+    for code, meaning in (
+        (codes.CLUSCTL_RESOURCE_ENUM_COMMON_PROPERTIES, (_COMMON, _R.ENUM)),
+        (codes.CLUSCTL_RESOURCE_GET_RO_COMMON_PROPERTIES, (_COMMON, _R.GET_RO)),
+        (codes.CLUSCTL_RESOURCE_GET_COMMON_PROPERTIES, (_COMMON, _R.GET)),
+        (codes.CLUSCTL_RESOURCE_SET_COMMON_PROPERTIES, (_COMMON, _R.SET)),
+        (codes.CLUSCTL_RESOURCE_VALIDATE_COMMON_PROPERTIES, (_COMMON, _R.VALIDATE)),
+        (codes.CLUSCTL_RESOURCE_GET_COMMON_PROPERTY_FMTS, (_COMMON, _R.FORMATS)),
+        (codes.CLUSCTL_RESOURCE_ENUM_PRIVATE_PROPERTIES, (_PRIVATE, _R.ENUM)),
+        (codes.CLUSCTL_RESOURCE_GET_RO_PRIVATE_PROPERTIES, (_PRIVATE, _R.GET_RO)),
+        (codes.CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTIES, (_PRIVATE, _R.GET)),
+        (codes.CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES, (_PRIVATE, _R.SET)),
+        (codes.CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES, (_PRIVATE, _R.VALIDATE)),
+        (codes.CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS, (_PRIVATE, _R.FORMATS)),
+    )
+}
+
 PROPERTY_CODES: Final[Mapping[int, tuple[PropertyScope, PropertyRequest]]] = {
-    codes.CLUSCTL_RESOURCE_ENUM_COMMON_PROPERTIES: (_COMMON, _R.ENUM),
-    codes.CLUSCTL_RESOURCE_GET_RO_COMMON_PROPERTIES: (_COMMON, _R.GET_RO),
-    codes.CLUSCTL_RESOURCE_GET_COMMON_PROPERTIES: (_COMMON, _R.GET),
-    codes.CLUSCTL_RESOURCE_SET_COMMON_PROPERTIES: (_COMMON, _R.SET),
-    codes.CLUSCTL_RESOURCE_VALIDATE_COMMON_PROPERTIES: (_COMMON, _R.VALIDATE),
-    codes.CLUSCTL_RESOURCE_GET_COMMON_PROPERTY_FMTS: (_COMMON, _R.FORMATS),
-    codes.CLUSCTL_RESOURCE_ENUM_PRIVATE_PROPERTIES: (_PRIVATE, _R.ENUM),
-    codes.CLUSCTL_RESOURCE_GET_RO_PRIVATE_PROPERTIES: (_PRIVATE, _R.GET_RO),
-    codes.CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTIES: (_PRIVATE, _R.GET),
-    codes.CLUSCTL_RESOURCE_SET_PRIVATE_PROPERTIES: (_PRIVATE, _R.SET),
-    codes.CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES: (_PRIVATE, _R.VALIDATE),
-    codes.CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS: (_PRIVATE, _R.FORMATS),
-    codes.CLUSCTL_RESOURCE_TYPE_ENUM_COMMON_PROPERTIES: (_COMMON, _R.ENUM),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_RO_COMMON_PROPERTIES: (_COMMON, _R.GET_RO),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_COMMON_PROPERTIES: (_COMMON, _R.GET),
-    codes.CLUSCTL_RESOURCE_TYPE_SET_COMMON_PROPERTIES: (_COMMON, _R.SET),
-    codes.CLUSCTL_RESOURCE_TYPE_VALIDATE_COMMON_PROPERTIES: (_COMMON, _R.VALIDATE),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_COMMON_PROPERTY_FMTS: (_COMMON, _R.FORMATS),
-    codes.CLUSCTL_RESOURCE_TYPE_ENUM_PRIVATE_PROPERTIES: (_PRIVATE, _R.ENUM),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_RO_PRIVATE_PROPERTIES: (_PRIVATE, _R.GET_RO),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_PROPERTIES: (_PRIVATE, _R.GET),
-    codes.CLUSCTL_RESOURCE_TYPE_SET_PRIVATE_PROPERTIES: (_PRIVATE, _R.SET),
-    codes.CLUSCTL_RESOURCE_TYPE_VALIDATE_PRIVATE_PROPERTIES: (_PRIVATE, _R.VALIDATE),
-    codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_PROPERTY_FMTS: (_PRIVATE, _R.FORMATS),
+    object_ << 24 | operation: meaning
+    for object_ in (
+        ControlObject.RESOURCE,
+        ControlObject.RESOURCE_TYPE,
+        ControlObject.GROUP,
+        ControlObject.NODE,
+        ControlObject.CLUSTER,
+    )
+    for operation, meaning in _OPERATIONS.items()
 }
 
 
@@ -73,7 +78,7 @@ def request_of(code: int, scope: PropertyScope) -> PropertyRequest | None:
 
 def is_type_code(code: int) -> bool:
     """Answer whether a code is addressed to a resource type."""
-    return code >> 24 == codes.ControlObject.RESOURCE_TYPE
+    return code >> 24 == ControlObject.RESOURCE_TYPE
 
 
 def answer_from_table(

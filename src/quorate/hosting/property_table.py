@@ -145,6 +145,11 @@ class PropertyTable:
         """Answer whether one of the changed properties takes effect at the next online only."""
         return any(found.when_online for found in map(self.find, changes) if found is not None)
 
+    def value(self, stored: Parameters, name: str) -> PropertyValue | None:
+        """The value in effect: as stored if that is sound, else the default; None for an unknown name not stored."""
+        definition = self.find(name)
+        return find_value(stored, name) if definition is None else self._value(definition, stored)
+
     def number(self, stored: Parameters, name: str) -> int:
         """The number in effect: as stored if that is sound, else the default. Raises KeyError for an unknown name."""
         value = self._value(self._by_name[name.casefold()], stored)

@@ -13,7 +13,6 @@ from quorate.clusapi.property_lists import PropertyFormat, PropertyValue
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
-from quorate.database.registry import Registry
 from quorate.database.values import RegistryType, RegistryValue
 from quorate.hosting.contract import (
     Changes,
@@ -42,36 +41,23 @@ class RegistryProperties(PropertyStore):
     def __init__(self, database: ClusterDatabase) -> None:
         """Take the database, which stays the caller's to close."""
         self._database = database
-        self._registry = Registry(database.store)
 
     async def read(self, owner: PropertyOwner) -> Parameters:
         """All stored values; a key that is not there holds none."""
-        try:
-            key = await self._registry.open(_path(owner))
-        except CallerError as error:
-            if error.status == Status.ERROR_FILE_NOT_FOUND:
-                return {}
-            raise
-        return {name: _to_property(value) for name, value in key.values.items()}
+        path = _path(owner)
+        return from_registry(await self._database.key_values(path, private=owner.scope is PropertyScope.PRIVATE))
 
     async def write(self, owner: PropertyOwner, changes: Changes) -> None:
-        """Store all changes or none; a changed name of a resource renames it first."""
-        values = {
-            name: None if value is None else _to_registry(name, value)
-            for name, value in changes.items()
-            if not _is_name(owner, name)
-        }
-        name = next((value for name, value in changes.items() if value is not None and _is_name(owner, name)), None)
-        if name is not None and isinstance(owner, ResourceProperties):
-            await self._database.rename_resource(owner.resource_id, str(name.value))
-        if values:
-            await self._write_values(owner, values)
-
-    async def _write_values(self, owner: PropertyOwner, values: Mapping[str, RegistryValue | None]) -> None:
-        path = _path(owner)
-        if owner.scope is PropertyScope.PRIVATE and not await self._registry.exists(path):
-            await self._registry.create(path)
-        await self._database.set_values(path, values)
+        """Store all changes or none; a changed name of a resource renames it."""
+        values = to_registry({name: value for name, value in changes.items() if not _is_name(owner, name)})
+        if owner.scope is PropertyScope.PRIVATE:
+            await self._database.set_parameters(_path(owner), values)
+        elif isinstance(owner, ResourceProperties):
+            name = next((value for name, value in changes.items() if value and _is_name(owner, name)), None)
+            new_name = None if name is None else str(name.value)
+            await self._database.configure_resource(owner.resource_id, values, name=new_name)
+        else:
+            await self._database.set_values(_path(owner), values)
 
 
 def _is_name(owner: PropertyOwner, name: str) -> bool:
@@ -81,17 +67,21 @@ def _is_name(owner: PropertyOwner, name: str) -> bool:
 
 def _path(owner: PropertyOwner) -> str:
     if isinstance(owner, ResourceProperties):
-        private = owner.scope is PropertyScope.PRIVATE
-        return keys.parameters_path(owner.resource_id) if private else keys.resource_path(owner.resource_id)
-    path = keys.resource_type_path(owner.type_name)
-    return f"{path}\\{keys.PARAMETERS}" if owner.scope is PropertyScope.PRIVATE else path
+        return keys.resource_path(owner.resource_id)
+    return keys.resource_type_path(owner.type_name)
 
 
-def _to_property(value: RegistryValue) -> PropertyValue:
-    return PropertyValue.of(_FORMATS[value.type], value.data)
+def from_registry(values: Mapping[str, RegistryValue]) -> Parameters:
+    """The values of a registry key as properties."""
+    return {name: PropertyValue.of(_FORMATS[value.type], value.data) for name, value in values.items()}
 
 
-def _to_registry(name: str, value: PropertyValue) -> RegistryValue:
+def to_registry(changes: Changes) -> dict[str, RegistryValue | None]:
+    """Changed properties as values of a registry key. Raises CallerError 13 for a format that it does not know."""
+    return {name: None if value is None else _value(name, value) for name, value in changes.items()}
+
+
+def _value(name: str, value: PropertyValue) -> RegistryValue:
     kind = _TYPES.get(value.syntax.format_word)
     data = value.value
     if kind is None or not isinstance(data, int | str | bytes | tuple):

@@ -20,7 +20,7 @@ EBP: Final = 5
 ESI: Final = 6
 EDI: Final = 7
 
-_CONDITIONS: Final = {"b": 2, "ae": 3, "e": 4, "ne": 5, "be": 6, "a": 7}
+_CONDITIONS: Final = {"b": 2, "ae": 3, "e": 4, "ne": 5}
 
 
 class Assembler:
@@ -101,7 +101,7 @@ class Assembler:
         self._distance(label)
 
     def jump_if(self, condition: str, label: str) -> None:
-        """Jump to ``label`` if the flags say ``condition`` (b, ae, e, ne, be, a)."""
+        """Jump to ``label`` if the flags say ``condition`` (b, ae, e, ne)."""
         self._code += bytes([0x0F, 0x80 | _CONDITIONS[condition]])
         self._distance(label)
 

@@ -23,7 +23,7 @@ from quorate.clusapi.identity import ImageId, VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.definition import VmDefinition
 from quorate.hypervisor.pinned import Accelerator, Pinned
-from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus
+from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus, Progress
 
 __all__ = [
     "Accelerator",
@@ -47,6 +47,7 @@ __all__ = [
     "Mute",
     "PassStarted",
     "Pinned",
+    "Progress",
     "Restore",
     "RunState",
     "RunStateChanged",
@@ -92,7 +93,10 @@ class VmPaths:
     runtime: Path
 
     def serial_log(self, vm_id: VmId) -> Path:
-        """Tell which file the guest's first serial port is appended to."""
+        """Tell which file the guest's first serial port is appended to.
+
+        It grows without bound: a QEMU cannot change to another file while it runs.
+        """
         return self.directory / f"{vm_id}.serial.log"
 
     def process_log(self, vm_id: VmId) -> Path:
@@ -263,7 +267,8 @@ class Instance(Protocol):
     """One copy of a VM on this node.
 
     Every coroutine raises HypervisorGone when the process is gone and FaultError when it does not answer in time.
-    Events are delivered on the event loop, in order, to every subscriber; Exited comes exactly once.
+    Events are delivered on the event loop, in order, to every subscriber; a subscriber that raises is logged and harms
+    nobody else. Exited comes exactly once, to those as well who subscribe when the process is gone already.
     """
 
     @property
@@ -318,8 +323,12 @@ class Instance(Protocol):
         """Wait until the process is gone."""
         ...
 
-    async def save(self, path: Path) -> None:
-        """Write the memory image of the stopped guest; ``path`` appears only when it is complete and on the disk."""
+    async def save(self, path: Path, report: Progress | None = None) -> None:
+        """Write the memory image of the stopped guest; ``path`` appears only when it is complete and on the disk.
+
+        ``report`` is told how many bytes are written. Raises FaultError when the file could not be written: then
+        nothing is left of it, and the guest can be continued.
+        """
         ...
 
     async def listen(self, parameters: MigrationParameters) -> str:
@@ -331,7 +340,11 @@ class Instance(Protocol):
         ...
 
     async def migrate_cancel(self) -> None:
-        """Give the transfer up. The status goes to CANCELLED (or has been COMPLETED before). Idempotent."""
+        """Give the transfer up. Idempotent.
+
+        The status goes to CANCELLED, or to FAILED where the hypervisor trips over the connection that it cuts itself,
+        or has been COMPLETED before.
+        """
         ...
 
     async def migration(self) -> MigrationSample:
@@ -365,12 +378,15 @@ class Hypervisor(Protocol):
         """Decide what the guest will see of this kind of host, for good."""
         ...
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
-        """Raise RefusalError 5953 (cannot run it) or 5957 (not enough free memory) with the reason; else return."""
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
+        """Raise RefusalError 5953 (cannot run it) or 5957 (not enough free memory) with the reason; else return.
+
+        A VM that is ``running_here`` has its memory already: it needs none of what is free.
+        """
         ...
 
-    async def launch(self, request: LaunchRequest) -> Instance:
-        """Make an instance with its vCPUs stopped.
+    async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:
+        """Make an instance with its vCPUs stopped; ``report`` is told how many bytes of a saved image are read.
 
         Raises RefusalError 5023 when a live instance of this VM already holds its lock on this node (whatever the
         daemon that started it), FaultError when it could not be started; then nothing is left over.

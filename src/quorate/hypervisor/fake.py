@@ -27,6 +27,7 @@ from quorate.hypervisor.contract import (
     LaunchRequest,
     MigrationParameters,
     MigrationSample,
+    Progress,
     Restore,
     RunState,
     VmPaths,
@@ -35,6 +36,7 @@ from quorate.hypervisor.definition import VmDefinition
 from quorate.hypervisor.fake_machine import FakeMachine
 from quorate.hypervisor.pinned import Accelerator, Pinned
 from quorate.hypervisor.subscribers import Subscribers
+from quorate.hypervisor.whole_files import file_faults
 
 __all__ = ["FakeHypervisor", "FakeInstance", "FakeMachine", "FakeWorld"]
 
@@ -46,6 +48,7 @@ class FakeWorld:
 
     def __init__(self, bandwidth: float = 4e9) -> None:
         self.bandwidth = bandwidth
+        self.disk_bandwidth = bandwidth  # of saved images
         self.launch_error: ClusterError | None = None  # the next launches fail with it
         self._machines: dict[Path, FakeMachine] = {}  # by lock file: one per VM and host
         self._listening: dict[str, FakeMachine] = {}
@@ -58,7 +61,7 @@ class FakeWorld:
 
     def start(self, request: LaunchRequest) -> FakeMachine:
         """Make a machine."""
-        machine = FakeMachine(request, self._next_pid, self.bandwidth)
+        machine = FakeMachine(request, self._next_pid, self.disk_bandwidth)
         self._next_pid -= 1
         self._machines[request.paths.lock(request.vm_id)] = machine
         return machine
@@ -97,20 +100,20 @@ class FakeHypervisor:
         """Decide what the guest will see."""
         return Pinned(f"fake-{self._version[0]}", Accelerator.TCG, "fake", definition.memory_bytes)
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
         """Refuse a newer machine type, and what does not fit into memory."""
         if int(pinned.machine_type.rpartition("-")[2]) > self._version[0]:
             raise RefusalError(
                 Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES,
                 f"{definition.name} is a {pinned.machine_type}, which this host does not know",
             )
-        if pinned.memory_bytes > self.memory_free:
+        if not running_here and pinned.memory_bytes > self.memory_free:
             raise RefusalError(
                 Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
                 f"{definition.name} needs {pinned.memory_bytes} bytes here, {self.memory_free} are free",
             )
 
-    async def launch(self, request: LaunchRequest) -> Instance:
+    async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:
         """Make a machine with its vCPUs stopped."""
         if self._world.machine(request.paths, request.vm_id) is not None:
             raise RefusalError(
@@ -118,14 +121,18 @@ class FakeHypervisor:
             )
         if self._world.launch_error is not None:
             raise self._world.launch_error
-        machine = self._world.start(request)
-        if isinstance(request.launch, Restore):
-            try:
-                machine.load(request.launch.path)
-            except (OSError, ValueError) as error:
-                machine.kill()
-                sentence = f"{request.name} could not be started: the saved image is unreadable: {error}"
-                raise FaultError(Status.ERROR_RESOURCE_FAILED, sentence) from error
+        with file_faults(f"{request.name} could not be started", Status.ERROR_RESOURCE_FAILED):
+            machine = self._world.start(request)
+        try:
+            if isinstance(request.launch, Restore):
+                await machine.load(request.launch.path, report)
+        except (OSError, ValueError) as error:
+            machine.kill()
+            sentence = f"{request.name} could not be started: the saved image is unreadable: {error}"
+            raise FaultError(Status.ERROR_RESOURCE_FAILED, sentence) from error
+        except BaseException:
+            machine.kill()
+            raise
         return FakeInstance(self._world, machine)
 
     async def adopt(self, vm_id: VmId, paths: VmPaths) -> Instance | None:
@@ -217,12 +224,13 @@ class FakeInstance:
         if not self._released:
             await self.machine.wait_gone()
 
-    async def save(self, path: Path) -> None:
-        """Write the image."""
+    async def save(self, path: Path, report: Progress | None = None) -> None:
+        """Write the image, which takes as long as the disk's bandwidth says."""
         machine = await self._spoken()
         if machine.state not in (RunState.PAUSED, RunState.POSTMIGRATE):
             raise RefusalError(Status.ERROR_INVALID_STATE, f"only a stopped guest can be saved; it is {machine.state}")
-        machine.save(path)
+        with file_faults(f"the memory image {path} could not be written"):
+            await machine.save(path, report)
 
     async def listen(self, parameters: MigrationParameters) -> str:
         """Begin to wait for the source."""

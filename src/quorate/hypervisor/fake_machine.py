@@ -15,6 +15,7 @@ from quorate.hypervisor.contract import (
     GuestPanicked,
     GuestReset,
     GuestShutdown,
+    HypervisorGone,
     Incoming,
     InstanceEvent,
     LaunchRequest,
@@ -23,6 +24,7 @@ from quorate.hypervisor.contract import (
     MigrationStatus,
     Mute,
     PassStarted,
+    Progress,
     RunState,
     RunStateChanged,
     Speaking,
@@ -30,17 +32,19 @@ from quorate.hypervisor.contract import (
 from quorate.hypervisor.definition import BuiltinGuest
 from quorate.hypervisor.guest_model import GuestModel, TransferModel
 from quorate.hypervisor.subscribers import Subscribers
+from quorate.hypervisor.whole_files import made_beside
 
 _TICK = 0.002
 _LOAD_SECONDS = 0.005  # from the last page to a loaded destination
 _MUTE_AFTER = 2.0
+_REPORT_EVERY = 0.5
 _FIXED = 8 << 20  # what every guest has besides what it filled
 
 
 class FakeMachine:
     """One machine with a guest that counts; methods change it at once, as commands that were carried out."""
 
-    def __init__(self, request: LaunchRequest, pid: int, bandwidth: float) -> None:
+    def __init__(self, request: LaunchRequest, pid: int, disk_bandwidth: float) -> None:
         self.request = request
         self.vm_id = request.vm_id
         self.image = request.image
@@ -55,7 +59,7 @@ class FakeMachine:
         self._status = MigrationStatus.NONE
         self._sentence = ""
         self._transfer: TransferModel | None = None
-        self._bandwidth = bandwidth
+        self._disk_bandwidth = disk_bandwidth
         self._peer: FakeMachine | None = None
         self._source: FakeMachine | None = None
         guest = request.definition.guest
@@ -101,7 +105,6 @@ class FakeMachine:
         if self._source is not None:
             self._source.fail_transfer("the destination has ended")
         self._observers.publish(Exited(code, sentence))
-        self._observers.clear()
 
     # --- the guest ---
 
@@ -163,19 +166,34 @@ class FakeMachine:
 
     # --- memory images ---
 
-    def save(self, path: Path) -> None:
-        """Write the memory to a file."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({"fake": 1, "count": self.count}))
-        partial.replace(path)
+    async def save(self, path: Path, report: Progress | None) -> None:
+        """Write the memory to a file; raises OSError."""
+        with made_beside(path, ".partial") as partial:
+            partial.write_text(json.dumps({"fake": 1, "count": self.count}))
+            await self._take_time(report)
         self.state = RunState.POSTMIGRATE
 
-    def load(self, path: Path) -> None:
+    async def load(self, path: Path, report: Progress | None) -> None:
         """Read the memory from a file; raises OSError or ValueError."""
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict) or not isinstance(content.get("count"), int):
-            raise ValueError("it is no image of a fake machine")
-        self.count = content["count"]
+        count = _saved_count(path)
+        await self._take_time(report)
+        self.count = count
+
+    async def _take_time(self, report: Progress | None) -> None:
+        """Let pass what a disk takes for all that the guest has filled."""
+        began, used, done = time.monotonic(), self._used(), 0
+        while True:
+            if report is not None:
+                report(done)
+            if done == used:
+                return
+            await asyncio.sleep(min(_REPORT_EVERY, (used - done) / self._disk_bandwidth))
+            if self.is_gone:
+                raise HypervisorGone(self.vm_id, f"the machine {self.vm_id} has ended")
+            done = min(used, round((time.monotonic() - began) * self._disk_bandwidth))
+
+    def _used(self) -> int:
+        return min(self.request.pinned.memory_bytes, _FIXED + self._guest.fill_bytes + self._guest.dirty_bytes)
 
     def listening(self) -> None:
         """Wait for a source."""
@@ -187,10 +205,8 @@ class FakeMachine:
             raise FaultError(Status.ERROR_GEN_FAILURE, "there is a migration in progress")
         guest = self._guest
         memory = self.request.pinned.memory_bytes
-        used = min(memory, _FIXED + guest.fill_bytes + guest.dirty_bytes)
-        model = GuestModel(memory, memory - used, guest.dirty_bytes, guest.dirty_bytes_per_second)
+        model = GuestModel(memory, memory - self._used(), guest.dirty_bytes, guest.dirty_bytes_per_second)
         self._transfer = TransferModel.begin(model, bandwidth, running=self.state.vcpus_run)
-        self._bandwidth = bandwidth
         self._peer, peer._source = peer, self
         self._sentence = ""
         self._set_status(MigrationStatus.SETUP)
@@ -293,3 +309,10 @@ class FakeMachine:
     def _spawn(self, name: str, coroutine: object) -> None:
         assert asyncio.iscoroutine(coroutine)
         self._tasks[name] = asyncio.create_task(coroutine, name=f"fake-{name}-{self.vm_id}")
+
+
+def _saved_count(path: Path) -> int:
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict) or not isinstance(content.get("count"), int):
+        raise ValueError("it is no image of a fake machine")
+    return int(content["count"])

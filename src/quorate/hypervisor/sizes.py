@@ -15,11 +15,3 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write a number of bytes, or one with K, M, G or T such as 512M")
     return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def format_size(size: int) -> str:
-    """Write a size in the largest unit that loses nothing."""
-    for unit in ("T", "G", "M", "K"):
-        if size and size % _UNITS[unit] == 0:
-            return f"{size // _UNITS[unit]}{unit}"
-    return str(size)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[int], None]
+"""Is told how many bytes of a saved image have been written or read: at the beginning, at the end, and at least once a
+second between, also while the number stands still because the disk does, or is made to take what is written."""
 
 
 class MigrationStatus(StrEnum):
@@ -39,7 +45,6 @@ class MigrationSample:
     bytes_per_second: float = 0.0  # while there was something to copy, zero pages left out; 0: not yet known
     passes: int = 0
     pass_seconds: float = 0.0  # since it last looked for dirty pages: what was dirtied since is not in ``remaining``
-    downtime_ms: int = 0  # as the hypervisor says it; under-reports
     sentence: str = ""  # why it failed
 
 

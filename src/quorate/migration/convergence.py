@@ -2,9 +2,9 @@
 
 QEMU is told never to stop the guest by itself, so the length of the gap is ours to choose: the guest is stopped when
 what is left, divided by the bandwidth that was measured, fits the allowed gap. What is left is more than QEMU says: it
-counts what it found dirty when the pass began, and the guest has gone on writing since. The allowed gap starts small and
-grows while passes stop making progress, up to the VM's limit; past that the guest dirties memory faster than the link
-carries it.
+counts what it found dirty when the pass began, and the guest has gone on writing since. The allowed gap starts small
+and grows while passes stop making progress, up to the VM's limit; past that the guest dirties memory faster than the
+link carries it.
 """
 
 from dataclasses import dataclass, replace

@@ -76,13 +76,14 @@ def _reason_against(candidate: Candidate) -> RefusalError | None:
     return None
 
 
-def eligible(source: NodeId, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Give the nodes that may be asked whether they could take the VM."""
-    return tuple(c for c in candidates if c.node != source and _reason_against(c) is None)
+def check_candidate(candidate: Candidate) -> Assessment | None:
+    """Judge a node that nobody named: why it is out of the question, or None if it is to be asked itself."""
+    refusal = _reason_against(candidate)
+    return None if refusal is None else Assessment(candidate.node, refusal, 0)
 
 
 def choose_destination(assessments: tuple[Assessment, ...]) -> NodeId:
-    """Choose the node with most free memory among those that could run the VM.
+    """Choose the node with most free memory among those that could run the VM; every other node has been assessed.
 
     Raises:
         RefusalError: 5957 if memory alone excluded all others; 5071 if none is possible at all.
@@ -90,13 +91,9 @@ def choose_destination(assessments: tuple[Assessment, ...]) -> NodeId:
     able = [a for a in assessments if a.refusal is None]
     if able:
         return max(able, key=lambda a: (a.memory_free, a.node)).node
+    refusals = [a.refusal for a in assessments if a.refusal is not None]
+    reasons = "; ".join(refusal.sentence for refusal in refusals) or "there is no other node"
     no_room = Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION
-    short = [a for a in assessments if a.refusal is not None and a.refusal.status == no_room]
-    if short:
-        sentences = "; ".join(a.refusal.sentence for a in short if a.refusal is not None)
-        raise RefusalError(no_room, f"no node has the memory: {sentences}")
-    reasons = "; ".join(a.refusal.sentence for a in assessments if a.refusal is not None)
-    raise RefusalError(
-        Status.ERROR_NODE_CANT_HOST_RESOURCE,
-        f"no other node can take the virtual machine{': ' + reasons if reasons else ''}",
-    )
+    if refusals and all(refusal.status == no_room for refusal in refusals):
+        raise RefusalError(no_room, f"no other node has the memory: {reasons}")
+    raise RefusalError(Status.ERROR_NODE_CANT_HOST_RESOURCE, f"no other node can take the virtual machine: {reasons}")

@@ -19,7 +19,6 @@ from quorate.clusapi.states import (
     ShutdownAction,
     VmResdllContext,
     VmState,
-    resource_state_of_vm,
 )
 from quorate.clusapi.status import Status
 from quorate.hosting.contract import ControlAnswer, Parameters, PropertyScope, VirtualMachines, VmFacts
@@ -117,9 +116,9 @@ class VirtualMachine(VmType):
                 group_id, action, lambda point, text: _pass_on(report, _OFFLINE_PENDING, point, text)
             )
         except ClusterError as error:
-            # A VM that still runs is not turned off because it could not be saved or shut down: its memory is worth
-            # more than the request. Whoever means it asks for force.
-            runs = resource_state_of_vm(self._vms.facts(group_id).vm_state) == ResourceState.ONLINE
+            # A VM that is still there is not turned off because it could not be saved or shut down: its memory is
+            # worth more than the request. Whoever means it asks for force.
+            runs = self._vms.looks_alive(group_id)
             report(ResourceState.ONLINE if runs else ResourceState.FAILED, _LAST, error.sentence)
         else:
             report(ResourceState.OFFLINE, _LAST, self._vms.facts(group_id).sentence)

@@ -24,7 +24,13 @@ class Call:
     owner_is_down: bool = False  # answered here from the database, since the owner cannot
 
     def event(
-        self, kind: EventKind, object_id: str, object_name: str, sentence: str, after: JsonValue = None
+        self,
+        kind: EventKind,
+        object_id: str,
+        object_name: str,
+        sentence: str,
+        after: JsonValue = None,
+        before: JsonValue = None,
     ) -> EventRecord:
         """An event that this call causes, to be written in the transaction that makes it true."""
         return EventRecord.of(
@@ -34,6 +40,7 @@ class Call:
             object_id=object_id,
             object_name=object_name,
             sentence=sentence,
+            before=before,
             after=after,
             actor=self.context.actor,
             operation_id=self.context.operation_id,

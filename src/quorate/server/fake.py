@@ -11,11 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from quorate.clusapi.control_codes import (
+    CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS,
+    CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES,
+)
 from quorate.clusapi.errors import CallerError, FaultError, RefusalError
+from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.property_lists import parse_sz
+from quorate.clusapi.property_lists import PropertyFormat, parse_sz
 from quorate.clusapi.states import (
     GroupMoveFlags,
     MigrationState,
@@ -26,9 +31,13 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Ownership
-from quorate.hosting.contract import ControlResult
+from quorate.hosting.common_properties import RESOURCE_COMMON
+from quorate.hosting.contract import ControlResult, PropertyScope
+from quorate.hosting.property_codes import PROPERTY_CODES, answer_from_table
+from quorate.hosting.property_table import PropertyDefinition, PropertyTable
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.http import HttpFace, build_app
 from quorate.server.routing import MIGRATION_CODES
@@ -131,6 +140,8 @@ class FakeHost:
             except (CallerError, RefusalError) as error:
                 return ControlResult(error.status, b"", 0, error.sentence)
             return ControlResult(Status.ERROR_SUCCESS, b"", 0)
+        if code in _OF_TABLES:
+            return _from_table(code, data)
         return _echo(data or b"", out_size)
 
     async def resource_type_control(
@@ -143,6 +154,23 @@ class FakeHost:
         for info in (await self._node.database.snapshot()).resources_of(group_id):
             self._world.states[info.id] = state
         self._world.vms[group_id] = replace(self._world.vm(group_id), vm_state=vm_state)
+
+
+def _from_table(code: int, data: bytes | None) -> ControlResult:
+    """Common properties as every resource has them, and a private one; checked and forgotten."""
+    try:
+        output = answer_from_table(PROPERTY_CODES[code][1], _OF_TABLES[code], {}, data).output
+    except CallerError as error:
+        return ControlResult(error.status, b"", 0, error.sentence)
+    return ControlResult(Status.ERROR_SUCCESS, output, len(output))
+
+
+_PRIVATE = PropertyTable((PropertyDefinition("OfflineAction", PropertyFormat.DWORD, 1, maximum=3),))
+_OF_TABLES = {
+    **{code: RESOURCE_COMMON for code, (scope, _) in PROPERTY_CODES.items() if scope is PropertyScope.COMMON},
+    CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS: _PRIVATE,
+    CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES: _PRIVATE,
+}
 
 
 def _echo(data: bytes, out_size: int | None) -> ControlResult:
@@ -195,6 +223,14 @@ class FakeNode:
         others = [node for node in self._world.nodes if node != self.node_id]
         await self._give(group_id, destination or others[0])
         return Status.ERROR_IO_PENDING
+
+    async def configure_group(
+        self, group_id: GroupId, configuration: GroupConfiguration, events: Sequence[EventRecord]
+    ) -> None:
+        """Change it in the database."""
+        ownership, run = await self.database.get_ownership(group_id), await self.database.get_run_state(group_id)
+        after = configuration.applied_to(run.value)
+        await self.database.configure_group(group_id, configuration, run=after, ownership=ownership, events=events)
 
     async def cancel_group_operation(self, group_id: GroupId, context: CallContext) -> Status:
         """There is never anything to cancel."""

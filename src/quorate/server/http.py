@@ -25,9 +25,9 @@ from quorate.clusapi.operation_values import inputs_from_json, outputs_to_json
 from quorate.clusapi.status import Status
 from quorate.server import lookup, streams
 from quorate.server.dispatcher import Dispatcher, operation_named
-from quorate.server.handlers.cluster import program_version
 from quorate.server.openapi import docs_page, openapi
 from quorate.server.services import CallContext, NodeServices
+from quorate.server.version import program_version
 
 ACCESS_HEADER: Final = "quorate-access"
 OPERATION_HEADER: Final = "quorate-operation-id"

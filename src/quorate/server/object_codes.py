@@ -1,22 +1,27 @@
-"""Control codes of clusters, nodes and groups: the cluster's own handling, since no resource type ever sees them."""
+"""Control codes of clusters, nodes and groups: the cluster's own handling, since no resource type ever sees them.
 
-from collections.abc import Callable, Iterable, Mapping
+Properties follow from the tables in :mod:`quorate.server.properties` by the same functions as those of resources. The
+private properties of these objects have no table: they are stored and never checked, and nobody knows their formats.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from quorate.clusapi.control_codes import ControlObject
+from quorate.clusapi.errors import CallerError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.operations import DEFAULT_OUT_SIZE
-from quorate.clusapi.property_lists import (
-    PropertyFormat,
-    PropertyList,
-    pack_multi_sz,
-    pack_property_list,
-    pack_sz,
-)
-from quorate.clusapi.states import GroupPriority
+from quorate.clusapi.property_lists import PropertyValue, pack_sz
 from quorate.clusapi.status import Status
-from quorate.database.snapshot import ClusterInfo, GroupInfo, NodeInfo
-from quorate.database.values import RegistryValues
+from quorate.database.plan import check_name
+from quorate.hosting.contract import Parameters, PropertyScope
+from quorate.hosting.property_codes import PROPERTY_CODES, PropertyRequest, answer_from_table
+from quorate.hosting.property_table import NO_TABLE, PropertyTable, find_value
+from quorate.hosting.registry_properties import from_registry, to_registry
+from quorate.server.call import Call
 
 OBJECT_SHIFT: Final = 24
 _OPERATION_BITS: Final = 0x00FFFFFF
@@ -27,163 +32,40 @@ _GET_CHARACTERISTICS: Final = 0x000005
 _GET_FLAGS: Final = 0x000009
 _GET_NAME: Final = 0x000029
 _GET_ID: Final = 0x000039
-_ENUM_COMMON_PROPERTIES: Final = 0x000051
-_GET_RO_COMMON_PROPERTIES: Final = 0x000055
-_GET_COMMON_PROPERTIES: Final = 0x000059
 
-PropertyItem = tuple[str, PropertyFormat, int | str]
+NAME: Final = "Name"
+
+Changes = Mapping[str, PropertyValue]
+WriteCommon = Callable[[Changes, Sequence[EventRecord]], Awaitable[None]]
+"""Stores checked common properties with their event, all or none."""
 
 
-class ControlledObject(Protocol):
+@dataclass(frozen=True, slots=True)
+class ControlledObject:
     """What answers control codes here."""
 
-    @property
-    def object_code(self) -> int:
-        """CLUS_OBJECT_…, the highest byte of its codes."""
-        ...
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    def properties(self) -> tuple[PropertyItem, ...]:
-        """Common properties that may be written."""
-        ...
-
-    def read_only_properties(self) -> tuple[PropertyItem, ...]:
-        """Common properties that only the cluster writes."""
-        ...
+    kind: ControlObject
+    id: str
+    name: str
+    path: str  # its registry key
+    table: PropertyTable  # its common properties
+    common: Parameters  # their values: what is stored, and what is kept elsewhere or computed
+    changed: EventKind  # the event of a changed property
+    write: WriteCommon
 
 
-@dataclass(frozen=True, slots=True)
-class GroupObject:
-    """A group."""
-
-    info: GroupInfo
-    status_information: int
-    persistent_state: bool
-    object_code: int = 3
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        return self.info.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.info.name
-
-    def properties(self) -> tuple[PropertyItem, ...]:
-        """What node-, failover- and start policies read."""
-        return (
-            ("Name", PropertyFormat.SZ, self.info.name),
-            *_stored(self.info.properties, _GROUP_DEFAULTS),
-            ("PersistentState", PropertyFormat.DWORD, int(self.persistent_state)),
-        )
-
-    def read_only_properties(self) -> tuple[PropertyItem, ...]:
-        """Its type and status bits."""
-        return (
-            ("GroupType", PropertyFormat.DWORD, int(self.info.group_type)),
-            ("StatusInformation", PropertyFormat.ULARGE_INTEGER, self.status_information),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class NodeObject:
-    """A node."""
-
-    info: NodeInfo
-    object_code: int = 4
-
-    @property
-    def id(self) -> str:
-        """Its number as text."""
-        return self.info.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.info.name
-
-    def properties(self) -> tuple[PropertyItem, ...]:
-        """What administrators may set."""
-        return _stored(self.info.properties, _NODE_DEFAULTS)
-
-    def read_only_properties(self) -> tuple[PropertyItem, ...]:
-        """Its name and status."""
-        return (
-            ("NodeName", PropertyFormat.SZ, self.info.name),
-            ("NodeDrainStatus", PropertyFormat.DWORD, 0),
-            ("NodeDrainTarget", PropertyFormat.DWORD, 0xFFFFFFFF),
-            ("StatusInformation", PropertyFormat.DWORD, int(self.info.status)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterObject:
-    """The cluster itself."""
-
-    info: ClusterInfo
-    object_code: int = 7
-
-    @property
-    def id(self) -> str:
-        """Its instance id."""
-        return self.info.instance_id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.info.name
-
-    def properties(self) -> tuple[PropertyItem, ...]:
-        """What administrators may set."""
-        return _stored(self.info.properties, _CLUSTER_DEFAULTS)
-
-    def read_only_properties(self) -> tuple[PropertyItem, ...]:
-        """What tells clusters apart."""
-        return (("ClusterFunctionalLevel", PropertyFormat.DWORD, 10),)
-
-
-_GROUP_DEFAULTS: Final[Mapping[str, int | str]] = {
-    "Description": "",
-    "FailoverThreshold": 0xFFFFFFFF,
-    "FailoverPeriod": 6,
-    "AutoFailbackType": 0,
-    "FailbackWindowStart": 0xFFFFFFFF,
-    "FailbackWindowEnd": 0xFFFFFFFF,
-    "Priority": int(GroupPriority.MEDIUM),
-    "DefaultOwner": 0xFFFFFFFF,
-    "ColdStartSetting": 0,
-    "LockedFromMoving": 0,
-    "ResiliencyPeriod": 0,
-}
-_NODE_DEFAULTS: Final[Mapping[str, int | str]] = {"Description": "", "NodeWeight": 1}
-_CLUSTER_DEFAULTS: Final[Mapping[str, int | str]] = {
-    "Description": "",
-    "SameSubnetDelay": 1000,
-    "SameSubnetThreshold": 5,
-}
-
-
-def answer(inputs: Values, object_: ControlledObject) -> Values:
+async def answer(call: Call, object_: ControlledObject) -> Values:
     """Answer a control call; what is not known here is status 1, as for every other object."""
-    code = inputs.number("control_code")
-    handler = _HANDLERS.get(code & _OPERATION_BITS)
-    if code >> OBJECT_SHIFT != object_.object_code or code & _INTERNAL_BIT or handler is None:
-        return control_values(
-            Status.ERROR_INVALID_FUNCTION, b"", 0, f'"{object_.name}" does not know the control code 0x{code:08X}'
-        )
-    output = handler(object_)
-    room = inputs.optional_number("out_size")
+    code = call.inputs.number("control_code")
+    if code >> OBJECT_SHIFT != object_.kind or code & _INTERNAL_BIT:
+        return _unknown(object_, code)
+    try:
+        output = await _output(call, object_, code)
+    except CallerError as error:
+        return control_values(error.status, b"", 0, error.sentence)
+    if output is None:
+        return _unknown(object_, code)
+    room = call.inputs.optional_number("out_size")
     if len(output) > (DEFAULT_OUT_SIZE if room is None else room):
         return control_values(Status.ERROR_MORE_DATA, b"", len(output), f"the answer needs {len(output)} bytes")
     return control_values(Status.ERROR_SUCCESS, output, len(output))
@@ -194,28 +76,81 @@ def control_values(status: int, output: bytes, required: int, sentence: str = ""
     return Values({"status": int(status), "output": output, "required": required, "sentence": sentence or None})
 
 
-def _stored(stored: RegistryValues, defaults: Mapping[str, int | str]) -> tuple[PropertyItem, ...]:
-    items: list[PropertyItem] = []
-    for name, default in defaults.items():
-        if isinstance(default, int):
-            items.append((name, PropertyFormat.DWORD, stored.number(name, default)))
-        else:
-            items.append((name, PropertyFormat.SZ, stored.text(name, default)))
-    return tuple(items)
+def _unknown(object_: ControlledObject, code: int) -> Values:
+    sentence = f'"{object_.name}" does not know the control code 0x{code:08X}'
+    return control_values(Status.ERROR_INVALID_FUNCTION, b"", 0, sentence)
 
 
-def _list(items: Iterable[PropertyItem]) -> bytes:
-    return pack_property_list(PropertyList.of(items))
+async def _output(call: Call, object_: ControlledObject, code: int) -> bytes | None:
+    """The output of a code; None when nobody knows it. Raises CallerError."""
+    match code & _OPERATION_BITS:
+        case code_ if code_ in (_GET_CHARACTERISTICS, _GET_FLAGS):
+            return bytes(4)
+        case code_ if code_ == _GET_NAME:
+            return pack_sz(object_.name)
+        case code_ if code_ == _GET_ID:
+            return pack_sz(object_.id)
+    if code not in PROPERTY_CODES:
+        return None
+    scope, request = PROPERTY_CODES[code]
+    if scope is PropertyScope.COMMON:
+        return await _common(call, object_, request)
+    return None if request is PropertyRequest.FORMATS else await _private(call, object_, request)
 
 
-_HANDLERS: Final[Mapping[int, Callable[[ControlledObject], bytes]]] = {
-    _GET_CHARACTERISTICS: lambda _: bytes(4),
-    _GET_FLAGS: lambda _: bytes(4),
-    _GET_NAME: lambda object_: pack_sz(object_.name),
-    _GET_ID: lambda object_: pack_sz(object_.id),
-    _ENUM_COMMON_PROPERTIES: lambda object_: pack_multi_sz(
-        name for name, _, _ in (*object_.properties(), *object_.read_only_properties())
-    ),
-    _GET_RO_COMMON_PROPERTIES: lambda object_: _list(object_.read_only_properties()),
-    _GET_COMMON_PROPERTIES: lambda object_: _list(object_.properties()),
-}
+async def _common(call: Call, object_: ControlledObject, request: PropertyRequest) -> bytes:
+    data = call.inputs.optional_data("in_buffer")
+    if request not in (PropertyRequest.SET, PropertyRequest.VALIDATE):
+        return answer_from_table(request, object_.table, object_.common, data).output
+    changes = object_.table.parse_changes(data)
+    name = changes.get(NAME)
+    if name is not None:
+        check_name(object_.kind.name.lower(), str(name.value))
+        if name == find_value(object_.common, NAME):
+            del changes[NAME]  # then nothing is renamed
+    if request is PropertyRequest.SET and changes:
+        await object_.write(
+            changes, (_event(call, object_, changes, lambda name: object_.table.value(object_.common, name)),)
+        )
+    return b""
+
+
+async def _private(call: Call, object_: ControlledObject, request: PropertyRequest) -> bytes:
+    database, data = call.services.database, call.inputs.optional_data("in_buffer")
+    stored = from_registry(await database.key_values(object_.path, private=True))
+    if request not in (PropertyRequest.SET, PropertyRequest.VALIDATE):
+        return answer_from_table(request, NO_TABLE, stored, data).output
+    changes = NO_TABLE.parse_changes(data)
+    values = to_registry(changes)
+    if request is PropertyRequest.SET and changes:
+        events = (_event(call, object_, changes, lambda name: find_value(stored, name)),)
+        await database.set_parameters(object_.path, values, events=events)
+    return b""
+
+
+def _event(
+    call: Call, object_: ControlledObject, changes: Changes, before: Callable[[str], PropertyValue | None]
+) -> EventRecord:
+    sentence = f'{" and ".join(_listed(changes))} of "{object_.name}" {"was" if len(changes) == 1 else "were"} set'
+    return call.event(
+        object_.changed,
+        object_.id,
+        object_.name,
+        sentence,
+        {name: _json(value) for name, value in changes.items()},
+        {name: None if (old := before(name)) is None else _json(old) for name in changes},
+    )
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    *first, last = names
+    return [", ".join(first), last] if first else [last]
+
+
+def _json(value: PropertyValue) -> JsonValue:
+    data = value.value
+    if isinstance(data, int | str):
+        return data
+    if isinstance(data, bytes):
+        return data.hex()
+    return [str(item) for item in data]

@@ -1,15 +1,17 @@
 """What the server needs of the node that it serves; ``service`` implements it, tests fake it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, VmResdllContext, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.hosting.contract import ControlResult
 
 
@@ -155,6 +157,12 @@ class NodeServices(Protocol):
         ``vm_contexts``: by resource type name, as the caller gave them (VM_RESDLL_CONTEXT); empty: as DefaultMoveType
         says.
         """
+        ...
+
+    async def configure_group(
+        self, group_id: GroupId, configuration: GroupConfiguration, events: Sequence[EventRecord]
+    ) -> None:
+        """Change a group that this node owns, all or nothing; RefusalError 5016 when it owns it no longer."""
         ...
 
     async def cancel_group_operation(self, group_id: GroupId, context: CallContext) -> Status:

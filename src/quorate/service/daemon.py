@@ -5,7 +5,6 @@ SIGTERM and SIGINT take the daemon down and leave the virtual machines running; 
 
 import asyncio
 import faulthandler
-import fcntl
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.status import Status
 from quorate.hypervisor.qemu.driver import QemuHypervisor, QemuSettings
 from quorate.service.configuration import read_configuration
-from quorate.service.keeper import DAEMON_LOCK
+from quorate.service.keeper import DAEMON_LOCK, take_lock
 from quorate.service.logs import set_up_logs
 from quorate.service.node import Node
 
@@ -51,11 +50,9 @@ def _lock_node(path: Path) -> TextIO:
         RefusalError: 1056, another daemon of the node lives.
     """
     file = path.open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not take_lock(file):
         file.close()
-        raise RefusalError(Status.ERROR_SERVICE_ALREADY_RUNNING, f"another daemon holds {path}") from error
+        raise RefusalError(Status.ERROR_SERVICE_ALREADY_RUNNING, f"another daemon holds {path}")
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))

@@ -1,14 +1,13 @@
 """One node: everything below, built, wired and taken down in order."""
 
 import asyncio
-import json
 import os
 import uuid
 
 import structlog
 
 import quorate
-from quorate.clusapi.errors import ClusterError, FaultError
+from quorate.clusapi.errors import FaultError
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_object, json_text
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
@@ -170,11 +169,3 @@ class Node:
                 )
             case _:
                 raise FaultError(Status.ERROR_CALL_NOT_IMPLEMENTED, f"this node does not know the message {kind!r}")
-
-
-def write_json(value: JsonObject) -> str:
-    """Write an object as text."""
-    return json.dumps(value)
-
-
-__all__ = ["ClusterError", "Node"]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from quorate.clusapi.errors import RefusalError
@@ -13,6 +13,7 @@ from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.states import GroupMoveFlags, NodeState, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.engine.context import EngineContext
 from quorate.engine.groups import Groups
 from quorate.engine.migrations import Migrations
@@ -92,6 +93,12 @@ class Services:
         wanted = next((number for name, number in vm_contexts.items() if name.casefold() == "virtual machine"), None)
         vm_context = None if wanted is None else VmResdllContext(wanted)
         return await self._groups.move(group_id, destination, flags, vm_context)
+
+    async def configure_group(
+        self, group_id: GroupId, configuration: GroupConfiguration, events: Sequence[EventRecord]
+    ) -> None:
+        """Change common properties of a group of ours."""
+        await self._groups.configure(group_id, configuration, events)
 
     async def cancel_group_operation(self, group_id: GroupId, context: CallContext) -> Status:
         """Cancel a migration."""

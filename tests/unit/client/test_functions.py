@@ -160,6 +160,37 @@ def test_groups_and_nodes(cluster: capi.ClusterHandle) -> None:
     assert (status, name, info is not None and info.vendor_id) == (0, "pocket", "Quorate")
 
 
+def test_node_lists(cluster: capi.ClusterHandle) -> None:
+    group, resource = capi.OpenClusterGroup(cluster, "web1"), capi.OpenClusterResource(cluster, "Virtual Machine web1")
+    node1, node2 = capi.OpenClusterNode(cluster, "node1"), capi.OpenClusterNode(cluster, "node2")
+
+    def preferred() -> list[str]:
+        enum = capi.ClusterGroupOpenEnum(group, capi.CLUSTER_GROUP_ENUM_NODES)
+        return [capi.ClusterGroupEnum(enum, index)[2] for index in range(capi.ClusterGroupGetEnumCount(enum))]
+
+    def possible() -> list[str]:
+        enum = capi.ClusterResourceOpenEnum(resource, capi.CLUSTER_RESOURCE_ENUM_NODES)
+        return [capi.ClusterResourceEnum(enum, index)[2] for index in range(capi.ClusterResourceGetEnumCount(enum))]
+
+    assert (preferred(), possible()) == ([], ["node1", "node2"])
+    assert capi.SetClusterGroupNodeList(group, [node2, node1]) == 0
+    assert preferred() == ["node2", "node1"]
+    assert capi.SetClusterGroupNodeList(group, [node2, node2]) == 5011
+    assert capi.SetClusterGroupNodeList(group, [node2, group]) == 6
+    assert preferred() == ["node2", "node1"]
+    assert capi.SetClusterGroupNodeList(group, None) == 0
+    assert capi.AddClusterResourceNode(resource, node2) == 5011
+    assert capi.RemoveClusterResourceNode(resource, node2) == 0
+    assert capi.RemoveClusterResourceNode(resource, node2) == 5042
+    assert (preferred(), possible()) == ([], ["node1"])
+    assert capi.RemoveClusterResourceNode(resource, node1) == 5071
+    assert capi.AddClusterResourceNode(resource, node2) == 0
+    assert possible() == ["node1", "node2"]
+    assert capi.AddClusterResourceNode(resource, None) == capi.RemoveClusterResourceNode(node1, node2) == 6
+    reading = capi.OpenClusterResourceEx(cluster, "Virtual Machine web1", CLUSAPI_READ_ACCESS)
+    assert capi.RemoveClusterResourceNode(reading, node2) == 5
+
+
 def test_groups_and_resources_are_made_and_deleted(cluster: capi.ClusterHandle) -> None:
     group = capi.CreateClusterGroup(cluster, "spare")
     resource = capi.CreateClusterResource(group, "script", "Generic Script")
@@ -194,5 +225,6 @@ def test_every_function_of_the_contract_is_there() -> None:
     MoveClusterGroup MoveClusterGroupEx CancelClusterGroupOperation PauseClusterNode ResumeClusterNode
     FailClusterResource ClusterOpenEnum ClusterEnum ClusterGetEnumCount ClusterCloseEnum ClusterGroupOpenEnum
     ClusterGroupEnum ClusterGroupCloseEnum CreateClusterGroup DeleteClusterGroup CreateClusterResource
-    DeleteClusterResource CLUSCTL_RESOURCE_VM_START_MIGRATION CLUSTER_ENUM_NODE ClusterResourceOnline"""
+    DeleteClusterResource AddClusterResourceNode RemoveClusterResourceNode SetClusterGroupNodeList
+    CLUSCTL_RESOURCE_VM_START_MIGRATION CLUSTER_ENUM_NODE ClusterResourceOnline"""
     assert [name for name in names.split() if not hasattr(capi, name)] == []

@@ -14,6 +14,7 @@ from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase, ConflictingOwnership
 from quorate.database.contract import Compare, Put
+from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned
 from quorate.database.snapshot import ClusterSnapshot
@@ -472,5 +473,68 @@ def test_a_snapshot_that_was_handed_out_never_changes() -> None:
             await database.create_virtual_machine("web1", "{}", NODE1)
             await anext(snapshots)
             assert (first.nodes, first.groups, first.ownership, first.run) == copies
+
+    with_cluster(body)
+
+
+# --- Configuration by the contract ---------------------------------------------------------------------------------
+
+
+def test_a_group_is_configured_as_a_whole_and_by_its_owner() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        group = await database.create_group("g", GroupType.GENERIC_SCRIPT, NODE1)
+        ownership, run = await database.get_ownership(group), (await database.get_run_state(group)).value
+        change = GroupConfiguration({"Priority": RegistryValue.dword(1)}, "h", True, NODE2)
+        after = change.applied_to(run)
+        await database.configure_group(group, change, run=after, ownership=ownership, events=(event("set"),))
+        info = (await database.snapshot()).group("h")
+        assert info.properties.number("Priority") == 1
+        assert (await database.get_run_state(group)).value == replace(run, persistent_state=True, default_owner=NODE2)
+        assert [found.sentence for found in await database.events()] == ["set"]
+        given = await database.change_ownership(group, ownership, Ownership(NODE2, 2))
+        assert isinstance(given, Versioned)
+        late = GroupConfiguration({"Priority": RegistryValue.dword(2)}, "i")
+        stale = database.configure_group(group, late, ownership=ownership, events=(event("never"),))
+        assert await status_of(stale) == Status.ERROR_HOST_NODE_NOT_GROUP_OWNER
+        taken = database.configure_group(group, GroupConfiguration(late.values, "cluster group"))
+        assert await status_of(taken) == Status.ERROR_OBJECT_ALREADY_EXISTS
+        assert (await database.snapshot()).group("h") == info
+        assert len(await database.events()) == 1
+        none = GroupConfiguration(default_owner=NodeId(""))
+        assert none.applied_to(after) == replace(after, default_owner=None)
+
+    with_cluster(body)
+
+
+def test_private_properties_lie_below_their_object() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        path = keys.node_path(NODE1)
+        assert dict(await database.key_values(path, private=True)) == {}
+        await database.set_parameters(path, {"A": RegistryValue.dword(1), "B": RegistryValue.sz("b")})
+        await database.set_parameters(path, {"a": None})
+        await database.set_parameters(keys.CLUSTER, {"C": RegistryValue.sz("c")})
+        assert dict(await database.key_values(path, private=True)) == {"B": RegistryValue.sz("b")}
+        assert dict(await database.key_values(keys.CLUSTER, private=True)) == {"C": RegistryValue.sz("c")}
+        missing = database.set_parameters(keys.node_path(NodeId("9")), {"A": RegistryValue.dword(1)})
+        assert await status_of(missing) == Status.ERROR_FILE_NOT_FOUND
+        assert set((await database.snapshot()).nodes) == {NODE1, NODE2}
+
+    with_cluster(body)
+
+
+def test_possible_owners_come_and_go_one_by_one_also_at_the_same_time() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        ids = await database.create_virtual_machine("web1", "{}", NODE1)
+        third = await database.add_node("node3")
+        resource = ids.vm_resource
+        await asyncio.gather(*(database.remove_possible_owner(resource, node) for node in (NODE1, third)))
+        assert (await database.snapshot()).resources[resource].possible_owners == (NODE2,)
+        assert await status_of(database.remove_possible_owner(resource, NODE2)) == Status.ERROR_NODE_CANT_HOST_RESOURCE
+        await asyncio.gather(*(database.add_possible_owner(resource, node) for node in (NODE1, third)))
+        assert set((await database.snapshot()).resources[resource].possible_owners) == {NODE1, NODE2, third}
+        assert await status_of(database.add_possible_owner(resource, NODE1)) == Status.ERROR_OBJECT_IN_LIST
+        unknown = NodeId("9")
+        assert await status_of(database.add_possible_owner(resource, unknown)) == Status.ERROR_CLUSTER_NODE_NOT_FOUND
+        assert await status_of(database.remove_possible_owner(resource, unknown)) == Status.ERROR_CLUSTER_NODE_NOT_FOUND
 
     with_cluster(body)

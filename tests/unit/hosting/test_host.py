@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
+from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource, ToyType
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import FaultError, RefusalError
@@ -20,7 +21,6 @@ from quorate.hosting.cluster_handling import PlainClusterHandling
 from quorate.hosting.contract import (
     ControlResult,
 )
-from quorate.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource, ToyType
 from quorate.hosting.host import Host
 from quorate.hosting.resource_type import TypeTraits
 

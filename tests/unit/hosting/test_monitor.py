@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
@@ -24,7 +25,6 @@ from quorate.clusapi.states import ResourceState, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.hosting import monitor_messages as messages
 from quorate.hosting.contract import ControlAnswer, PropertyScope, ResourceProperties
-from quorate.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
 from quorate.hosting.host import Host
 from quorate.hosting.monitored_types import MonitorPool
 from quorate.hosting.resource_type import OfflineRequest, OpenedResource

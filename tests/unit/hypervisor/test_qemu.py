@@ -188,10 +188,18 @@ def test_the_source_alone_waits_for_a_consent_that_never_comes() -> None:
     source = capabilities(migration.source_capabilities(MigrationParameters(), (10, 0, 2)))
     assert source["switchover-ack"]
     assert source["return-path"]
+    assert source["pause-before-switchover"], "the vCPUs must stand before the devices are saved"
     destination = capabilities(migration.destination_capabilities(MigrationParameters(multifd_channels=2)))
     assert "switchover-ack" not in destination
     assert destination["multifd"]
-    assert "switchover-ack" not in capabilities(migration.source_capabilities(MigrationParameters(), (7, 2, 22)))
+    old = capabilities(migration.source_capabilities(MigrationParameters(), (7, 2, 22)))
+    assert not old.keys() & {"switchover-ack", "pause-before-switchover"}, "it stops by itself, and would wait for ever"
+
+
+def test_a_file_is_written_without_waiting_for_anybody() -> None:
+    to_file = capabilities(migration.file_capabilities((10, 0, 2)))
+    assert not to_file["switchover-ack"]
+    assert not to_file["pause-before-switchover"]
 
 
 def test_a_loaded_destination_leaves_the_disks_to_the_source_until_it_runs() -> None:
@@ -336,6 +344,8 @@ def test_a_run_file_is_read_back_and_nonsense_is_none(tmp_path: Path) -> None:
         path.write_text(nonsense)
         assert RunFile.read(path) is None
     assert RunFile.read(tmp_path / "none") is None
+    with pytest.raises(IsADirectoryError):
+        RunFile.read(tmp_path)  # there is something: that it cannot be read does not mean that nothing lives
 
 
 def test_only_the_very_process_is_found(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import NodeState
 from quorate.clusapi.status import Status
-from quorate.migration.preflight import Assessment, Candidate, check_destination, choose_destination, eligible
+from quorate.migration.preflight import Assessment, Candidate, check_candidate, check_destination, choose_destination
 
 SOURCE = NodeId("1")
 GOOD = Candidate(NodeId("2"), "node2", NodeState.UP, isolated=False, possible_owner=True)
@@ -65,8 +65,9 @@ def test_a_node_that_is_not_yet_up_is_down(state: NodeState) -> None:
 
 
 def test_only_nodes_that_may_be_asked_are_asked() -> None:
-    nodes = (candidate(node="1"), candidate(node="2"), candidate("paused", node="3"), candidate("isolated", node="4"))
-    assert [c.node for c in eligible(SOURCE, nodes)] == ["2"]
+    judged = [check_candidate(c) for c in (candidate(), candidate("paused"), candidate("isolated"))]
+    assert judged[0] is None
+    assert [a.refusal.status for a in judged if a is not None and a.refusal is not None] == [5070, 5984]
 
 
 def lacks(node: str) -> Assessment:
@@ -94,14 +95,14 @@ def test_only_memory_stands_against_it() -> None:
     with pytest.raises(RefusalError) as caught:
         choose_destination((lacks("2"), lacks("3")))
     assert caught.value.status == 5957
-    assert caught.value.sentence == "no node has the memory: node2 lacks 1 GB; node3 lacks 1 GB"
+    assert caught.value.sentence == "no other node has the memory: node2 lacks 1 GB; node3 lacks 1 GB"
 
 
-def test_memory_would_help_one_of_them() -> None:
+def test_memory_is_not_all_that_stands_against_it() -> None:
     with pytest.raises(RefusalError) as caught:
         choose_destination((cannot("2"), lacks("3")))
-    assert caught.value.status == 5957
-    assert caught.value.sentence == "no node has the memory: node3 lacks 1 GB"
+    assert caught.value.status == 5071
+    assert "node2 has an older QEMU; node3 lacks 1 GB" in caught.value.sentence
 
 
 def test_none_is_possible_at_all() -> None:
@@ -114,4 +115,7 @@ def test_none_is_possible_at_all() -> None:
 def test_there_is_no_other_node() -> None:
     with pytest.raises(RefusalError) as caught:
         choose_destination(())
-    assert (caught.value.status, caught.value.sentence) == (5071, "no other node can take the virtual machine")
+    assert (caught.value.status, caught.value.sentence) == (
+        5071,
+        "no other node can take the virtual machine: there is no other node",
+    )

@@ -10,6 +10,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.system.soak import Rounds, soaking
 from tests.unit.migration.chaos import Chaos
 from tests.unit.migration.world import TWO, Node, Run, Session, Side
 
@@ -17,9 +18,10 @@ from quorate.clusapi.states import MigrationState
 from quorate.migration import outgoing_events as e
 from quorate.migration.outgoing import Outgoing
 
-SOAK = bool(os.environ.get("QUORATE_SOAK"))
+SOAK = soaking()
 BATCHES = 400 if SOAK else 8
 BATCH = 250
+ROUNDS = Rounds("migration", BATCHES)
 
 
 def run(chaos: Chaos) -> None:
@@ -29,6 +31,7 @@ def run(chaos: Chaos) -> None:
         pytest.fail("\n".join([*chaos.world.trace, f"seed {chaos.seed}, faults {sorted(chaos.faults)}", str(error)]))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("batch", range(20 if SOAK else 2))
 def test_without_faults_it_always_ends_on_the_destination(batch: int) -> None:
     for seed in range(batch * 100, batch * 100 + 100):
@@ -58,17 +61,23 @@ def test_without_faults_it_always_ends_on_the_destination(batch: int) -> None:
 def seeds(batch: int) -> range:
     if "QUORATE_SEED" in os.environ:
         return range(int(os.environ["QUORATE_SEED"]), int(os.environ["QUORATE_SEED"]) + 1)
-    first = batch * BATCH + (random.SystemRandom().randrange(10**9) if SOAK else 0)
+    first = (ROUNDS.seed(0) if SOAK else 0) + batch * BATCH
     return range(first, first + BATCH)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_whatever_happens_one_runs_and_in_the_end_it_does(batch: int) -> None:
     """Two never run, the holder runs, the laws hold at every step; when the faults are over, all comes to an end."""
+    if SOAK and ROUNDS.is_done(batch):
+        pytest.skip(f"done by an earlier call: {ROUNDS.path}")
     for seed in seeds(batch):
         run(Chaos(seed))
+    if SOAK:
+        ROUNDS.note_done(batch)
 
 
+@pytest.mark.soak
 @settings(
     max_examples=2000 if SOAK else 60, deadline=None, derandomize=not SOAK, suppress_health_check=list(HealthCheck)
 )

@@ -185,6 +185,7 @@ class DestinationChecker:
                 pass
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
 @given(st.one_of(fresh_outgoing, recovered_outgoing), outgoing_stories)
 def test_a_source_knows_every_event_and_keeps_the_rules(
@@ -204,6 +205,7 @@ def test_a_source_knows_every_event_and_keeps_the_rules(
         assert state.phase is not O.ENDED or state.outcome is not None
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
 @given(st.one_of(fresh_incoming, recovered_incoming), incoming_stories)
 def test_a_destination_knows_every_event_and_keeps_the_rules(

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import CallerError
@@ -10,7 +11,6 @@ from quorate.clusapi.identity import GroupId, ResourceId
 from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
 from quorate.clusapi.states import ResourceState
 from quorate.clusapi.status import Status
-from quorate.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
 from quorate.hosting.host import Host
 from quorate.resources.generic_script import resolve_script
 

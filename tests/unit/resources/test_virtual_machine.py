@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, MemoryVirtualMachines, PlainGroup, PlainResource
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
@@ -30,7 +31,6 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import E_FAIL, Status
 from quorate.hosting.contract import ControlResult, PropertyScope, ResourceProperties
-from quorate.hosting.fakes import MemoryProperties, MemoryRunStates, MemoryVirtualMachines, PlainGroup, PlainResource
 from quorate.hosting.host import Host
 from quorate.hosting.property_table import PropertyDefinition, PropertyTable
 from quorate.resources import vm_properties

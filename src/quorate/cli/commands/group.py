@@ -1,11 +1,14 @@
 """``quorate group …``."""
 
 from quorate.cli import output
+from quorate.cli.commands.properties import Target, set_properties
 from quorate.cli.commands.tables import group_rows, resource_rows
 from quorate.cli.commands.waiting import settled_group
 from quorate.cli.session import session
+from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.json_types import JsonObject, json_objects, json_text
+from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import GroupState
 from quorate.clusapi.status import Status
 
@@ -79,6 +82,26 @@ def move_(name: str, /, *, to: str | None = None) -> int:
     sentence = f'"{name}" is on its way' if status == Status.ERROR_IO_PENDING else f'"{name}" is there'
     output.say(sentence, {"group": name, "status": status})
     return output.EXIT_SUCCESS
+
+
+def set_(name: str, /, *assignments: str, private: bool = False) -> int:
+    """Set properties of a group.
+
+    Parameters
+    ----------
+    name
+        The group.
+    assignments
+        KEY=VALUE, as many as there are; items of a list are separated by commas.
+    private
+        Store names that the group does not know as private properties of your own.
+    """
+    client = session.client()
+
+    def control(code: int, data: bytes | None) -> Values:
+        return client.call("GroupControl", group=name, control_code=code, in_buffer=data)
+
+    return set_properties(Target(ControlObject.GROUP, name, control), assignments, private=private)
 
 
 def _change(operation: str, name: str, to: str | None, wanted: GroupState | None, timeout: float) -> int:

@@ -1,26 +1,28 @@
 """``quorate up`` and ``quorate down``: the pocket cluster."""
 
+import sys
 from pathlib import Path
 
 from quorate.cli import output
 from quorate.cli.session import session
 from quorate.client.address import cluster_place
+from quorate.clusapi.json_types import JsonObject
 
 
-def up(*, nodes: int = 3, dir: Path | None = None) -> int:
+def up(*, nodes: int | None = None, dir: Path | None = None) -> int:
     """Start a pocket cluster: several nodes on this machine, without root.
 
     Parameters
     ----------
     nodes
-        How many nodes.
+        How many nodes; as many as it has, or three, if left out.
     dir
         Where it lives; the usual place of this account, if left out.
     """
     from quorate.service import pocket
 
     directory = _directory(dir)
-    pocket.start(directory, nodes)
+    nodes = pocket.start(directory, nodes)
     output.say(
         f"pocket cluster of {nodes} nodes is up in {directory}\n"
         f"next: quorate vm create vm1 --guest builtin; quorate vm start vm1; quorate vm migrate vm1",
@@ -45,9 +47,27 @@ def down(*, dir: Path | None = None, yes: bool = False) -> int:
     if not output.confirmed(f"Stop the pocket cluster in {directory} and its virtual machines?", yes=yes):
         output.say("nothing was done", {"directory": str(directory), "stopped": False})
         return output.EXIT_REFUSAL
-    pocket.stop(directory)
-    output.say(f"the pocket cluster in {directory} is down", {"directory": str(directory), "stopped": True})
-    return output.EXIT_SUCCESS
+    left = pocket.stop(directory, _tell)
+    facts: JsonObject = {
+        "directory": str(directory),
+        "stopped": True,
+        "left_running": [{"pid": qemu.pid, "node": qemu.node} for qemu in left],
+    }
+    sentence = f"the pocket cluster in {directory} is down"
+    if left:
+        sentence += (
+            f"\nleft running, since no daemon was there to stop them: QEMU {', '.join(map(str, left))}"
+            "\nquorate up takes them on again; without that, end them by hand (their guests lose what is in memory)"
+        )
+    output.say(sentence, facts)
+    return output.EXIT_FAULT if left else output.EXIT_SUCCESS
+
+
+def _tell(sentence: str) -> None:
+    """Say what is waited for; programs wait without that."""
+    if not session.json:
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 def _directory(given: Path | None) -> Path:

@@ -1,8 +1,7 @@
 """``quorate resource …``."""
 
-from collections.abc import Sequence
-
 from quorate.cli import output
+from quorate.cli.commands.properties import Target, cell, plain, set_properties
 from quorate.cli.commands.tables import fact_rows, resource_rows
 from quorate.cli.session import session
 from quorate.clusapi.control_code_lookup import control_codes_named
@@ -41,8 +40,28 @@ def show_(name: str, /) -> int:
     console = output.console()
     console.print(resource_rows([facts]))
     if properties:
-        console.print(fact_rows([(key, _cell(value)) for key, value in properties.items()], "Private properties"))
+        console.print(fact_rows([(key, cell(value)) for key, value in properties.items()], "Private properties"))
     return output.EXIT_SUCCESS
+
+
+def set_(name: str, /, *assignments: str, private: bool = False) -> int:
+    """Set properties of a resource, common or private as its tables have them.
+
+    Parameters
+    ----------
+    name
+        The resource.
+    assignments
+        KEY=VALUE, as many as there are; items of a list are separated by commas.
+    private
+        Store names that the resource does not know as private properties of your own.
+    """
+    client = session.client()
+
+    def control(code: int, data: bytes | None) -> Values:
+        return client.call("ResourceControl", resource=name, control_code=code, in_buffer=data)
+
+    return set_properties(Target(ControlObject.RESOURCE, name, control), assignments, private=private)
 
 
 def control_(
@@ -108,7 +127,7 @@ def _show_answer(number: int, answer: Values) -> int:
         return output.EXIT_SUCCESS if not status else output.exit_code(error_from_status(status, ""))
     rows = [("Status", f"{status} {Status(status).name}")]
     if isinstance(decoded, dict):
-        rows.extend((key, _cell(value)) for key, value in decoded.items())
+        rows.extend((key, cell(value)) for key, value in decoded.items())
     elif isinstance(decoded, str):
         rows.append(("Output", decoded))
     elif data:
@@ -158,20 +177,4 @@ def _properties(data: bytes) -> dict[str, JsonValue]:
         properties = parse_property_list(data)
     except PropertyListError:
         return {}
-    return {item.name: _plain(item.value) for item in properties}
-
-
-def _plain(value: object) -> JsonValue:
-    if isinstance(value, int | str):
-        return value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Sequence):
-        return [str(item) for item in value]
-    return str(value)
-
-
-def _cell(value: JsonValue) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value)
+    return {item.name: plain(item.value) for item in properties}

@@ -1,6 +1,8 @@
 """Functions on groups."""
 # ruff: noqa: N802 - ClusAPI's own names
 
+from collections.abc import Sequence
+
 from quorate.client.capi.control import ControlAnswer, control
 from quorate.client.capi.handles import (
     CLUSAPI_ALL_ACCESS,
@@ -34,6 +36,7 @@ __all__ = [
     "OnlineClusterGroupEx",
     "OpenClusterGroup",
     "OpenClusterGroupEx",
+    "SetClusterGroupNodeList",
 ]
 
 
@@ -116,6 +119,17 @@ def MoveClusterGroupEx(group: object, destination_node: object, move_flags: int,
 def CancelClusterGroupOperation(group: object, cancel_flags: int = 0) -> int:
     """Cancel a move: 0 cancelled, 997 cancelling; the flags are reserved."""
     return _change(group, "CancelGroupOperation", flags=cancel_flags)
+
+
+def SetClusterGroupNodeList(group: object, node_list: Sequence[object] | None) -> int:
+    """Set the preferred owners, in order: handles of nodes; none, or None, clears the list. 5011 for a node twice."""
+
+    def change() -> int:
+        handle = valid(group, GroupHandle)
+        nodes = tuple(valid(node, NodeHandle).object_id() for node in node_list or ())
+        return handle.call("SetGroupNodeList", group=handle.object_id(), nodes=nodes).number("status")
+
+    return status_of(change)
 
 
 def ClusterGroupControl(

@@ -6,6 +6,7 @@ from quorate.client.capi.handles import (
     CLUSAPI_ALL_ACCESS,
     ClusterHandle,
     GroupHandle,
+    NodeHandle,
     ResourceHandle,
     answer_or,
     buffer,
@@ -19,6 +20,7 @@ from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.states import ResourceState
 
 __all__ = [
+    "AddClusterResourceNode",
     "CloseClusterResource",
     "ClusterResourceControl",
     "CreateClusterResource",
@@ -31,7 +33,11 @@ __all__ = [
     "OnlineClusterResourceEx",
     "OpenClusterResource",
     "OpenClusterResourceEx",
+    "RemoveClusterResourceNode",
 ]
+
+
+_NO_NODE = object()  # None is a node that is no handle: 6
 
 
 def OpenClusterResource(cluster: object, resource_name: str) -> ResourceHandle:
@@ -102,6 +108,16 @@ def FailClusterResource(resource: object) -> int:
     return _change(resource, "FailResource")
 
 
+def AddClusterResourceNode(resource: object, node: object) -> int:
+    """Add a possible owner; 5011 when it is one already."""
+    return _change(resource, "AddResourceNode", node)
+
+
+def RemoveClusterResourceNode(resource: object, node: object) -> int:
+    """Remove a possible owner: 5042 when it is none, 5071 when it is the last one. What runs there goes on."""
+    return _change(resource, "RemoveResourceNode", node)
+
+
 def ClusterResourceControl(
     resource: object, host_node: object, control_code: int, in_buffer: object = None, out_size: int = 65536
 ) -> ControlAnswer:
@@ -120,10 +136,12 @@ def ClusterResourceControl(
     )
 
 
-def _change(resource: object, operation: str, **inputs: object) -> int:
+def _change(resource: object, operation: str, node: object = _NO_NODE, **inputs: object) -> int:
     def change() -> int:
         handle = valid(resource, ResourceHandle)
         given: dict[str, FieldValue] = {"resource": handle.object_id()}
+        if node is not _NO_NODE:
+            given["node"] = valid(node, NodeHandle).object_id()
         if "flags" in inputs:
             given["flags"] = flags_of(inputs["flags"])
         if "in_buffer" in inputs:

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from quorate.hypervisor.builtin_guest import build_rom
 from quorate.hypervisor.definition import BuiltinGuest
 from quorate.hypervisor.pinned import Accelerator
 from quorate.hypervisor.qemu.process import ProcessHandle, spawn
+from quorate.hypervisor.whole_files import made_beside
 
 VARIABLE: Final = "QUORATE_ACCELERATOR"
 _TRIAL_SECONDS: Final = 1.5
@@ -45,9 +47,8 @@ async def find_accelerator(
     if (known := _read(cache, key)) is not None:
         return known
     accelerator = Accelerator.KVM if await _runs_a_guest(binary) else Accelerator.TCG
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"key": key, "accelerator": accelerator.value}))
-    temporary.replace(cache)
+    with suppress(OSError), made_beside(cache, f".{os.getpid()}") as new:  # not kept, it is tried again next time
+        new.write_text(json.dumps({"key": key, "accelerator": accelerator.value}))
     return accelerator
 
 

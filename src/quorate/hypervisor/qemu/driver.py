@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from quorate.clusapi.errors import CallerError, ClusterError, FaultError, Refusa
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.builtin_guest import build_rom
-from quorate.hypervisor.contract import HostFacts, Incoming, Instance, LaunchRequest, Restore, VmPaths
+from quorate.hypervisor.contract import HostFacts, Incoming, Instance, LaunchRequest, Progress, Restore, VmPaths
 from quorate.hypervisor.definition import BuiltinGuest, Firmware, KernelGuest, NicKind, VmDefinition, volume_path
 from quorate.hypervisor.pinned import Accelerator, Pinned
 from quorate.hypervisor.qemu.accelerator import find_accelerator
@@ -32,6 +33,7 @@ from quorate.hypervisor.qemu.process import (
     spawn,
     start_time,
 )
+from quorate.hypervisor.whole_files import file_faults, made_beside, words
 
 _START_DEADLINE: Final = 15.0
 _PREFAULT_BYTES_PER_SECOND: Final = 200 << 20  # the slowest seen is 350 MB/s
@@ -86,7 +88,7 @@ class QemuHypervisor:
             size += _TCG_PADDING
         return Pinned(binary.newest_machine, accelerator, self._cpu_model(accelerator), size)
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned) -> None:
+    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
         """Refuse what this host cannot run."""
         binary, accelerator = await self._examined()
         if reason := self._obstacle(definition, pinned, binary, accelerator):
@@ -94,33 +96,38 @@ class QemuHypervisor:
         if reason := await asyncio.to_thread(self._missing_file, definition):
             raise RefusalError(Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES, reason)
         needed, (_, free) = pinned.memory_bytes + _OVERHEAD, memory()
-        if needed > free:
+        if not running_here and needed > free:
             raise RefusalError(
                 Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
                 f"{definition.name} needs {needed >> 20} MiB here, {free >> 20} MiB are free",
             )
 
-    async def launch(self, request: LaunchRequest) -> Instance:
+    async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:
         """Start a QEMU with its vCPUs stopped."""
         binary, _ = await self._examined()
-        lock = VmLock.take(request.paths.lock(request.vm_id), request.vm_id)
+        failure = f"{request.name} could not be started"
+        with file_faults(failure, Status.ERROR_RESOURCE_FAILED):
+            lock = VmLock.take(request.paths.lock(request.vm_id), request.vm_id)
         try:
-            run_file = self._start(request, binary, lock)
-        except OSError as error:
+            with file_faults(failure, Status.ERROR_RESOURCE_FAILED):
+                run_file, process = self._start(request, binary, lock)
+        except ClusterError:
             lock.hand_over()
             remove_files(request.paths, request.vm_id)
-            raise FaultError(Status.ERROR_RESOURCE_FAILED, f"QEMU could not be started: {error}") from error
+            raise
         lock.hand_over()
-        instance = QemuInstance(run_file, request.paths, ProcessHandle.of_child(run_file.pid))
+        instance = QemuInstance(run_file, request.paths, process)
         try:
+            with file_faults("its process could not be noted"):
+                run_file.write(request.paths.run_file(request.vm_id))
             await instance.connect(_greeting_deadline(request))
             if isinstance(request.launch, Restore):
-                await instance.load(request.launch.path)
+                await instance.load(request.launch.path, report)
         except ClusterError as error:
             said = tail(request.paths.process_log(request.vm_id))
             await _end(instance)
             reason = f"{error.sentence}; it said: {said}" if said else error.sentence
-            raise FaultError(Status.ERROR_RESOURCE_FAILED, f"{request.name} could not be started: {reason}") from error
+            raise FaultError(Status.ERROR_RESOURCE_FAILED, f"{failure}: {reason}") from error
         except BaseException:
             await asyncio.shield(_end(instance))
             raise
@@ -128,21 +135,20 @@ class QemuHypervisor:
 
     async def adopt(self, vm_id: VmId, paths: VmPaths) -> Instance | None:
         """Take over a QEMU that an earlier daemon started."""
-        run_file = RunFile.read(paths.run_file(vm_id))
-        if run_file is None or run_file.vm_id != vm_id:
-            return None
-        if run_file.pid == 0:
-            pid = find_by_arguments(run_file.argv)
-            ticks = start_time(pid) if pid else None
-            run_file = replace(run_file, pid=pid or 0, start_ticks=ticks or 0)
-        process = ProcessHandle.find(run_file.pid, run_file.start_ticks) if run_file.pid else None
+        with file_faults(f"it cannot be told whether a QEMU of the virtual machine {vm_id} lives"):
+            run_file = RunFile.read(paths.run_file(vm_id))
+            if run_file is None or run_file.vm_id != vm_id:
+                return None
+            if run_file.pid == 0:
+                run_file = _find_started(run_file, paths.run_file(vm_id))
+            process = ProcessHandle.find(run_file.pid, run_file.start_ticks) if run_file.pid else None
         if process is None:
             remove_files(paths, vm_id)
             return None
-        run_file.write(paths.run_file(vm_id))
         instance = QemuInstance(run_file, paths, process)
         try:
             await instance.connect(_START_DEADLINE)
+            await instance.take_up()
         except ClusterError:
             if process.is_gone:
                 await instance.wait_gone()
@@ -159,7 +165,8 @@ class QemuHypervisor:
                 self._binary = await examine(self._settings.binary)
             if self._accelerator is None:
                 cache, environment = self._settings.cache, self._settings.environment
-                found = await find_accelerator(self._binary.path, self._binary.version, cache, environment)
+                with file_faults("it cannot be told whether KVM runs guests here"):
+                    found = await find_accelerator(self._binary.path, self._binary.version, cache, environment)
                 self._accelerator = found
             return self._binary, self._accelerator
 
@@ -190,19 +197,24 @@ class QemuHypervisor:
             return error.sentence
         if isinstance(definition.guest, KernelGuest):
             paths += [definition.guest.kernel, *([definition.guest.initrd] if definition.guest.initrd else [])]
-        missing = [str(path) for path in paths if not path.exists()]
+        try:
+            missing = [str(path) for path in paths if not path.exists()]
+        except OSError as error:
+            return f"{definition.name} needs a file that this host cannot reach: {words(error)}"
         return f"{definition.name} needs {missing[0]}, which this host does not have" if missing else None
 
     # --- starting ---
 
-    def _start(self, request: LaunchRequest, binary: QemuBinary, lock: VmLock) -> RunFile:
+    def _start(self, request: LaunchRequest, binary: QemuBinary, lock: VmLock) -> tuple[RunFile, ProcessHandle]:
         """Write the files that QEMU needs and start it; raises OSError."""
         paths, vm_id = request.paths, request.vm_id
         if isinstance(request.definition.guest, BuiltinGuest):
-            paths.rom(vm_id).write_bytes(build_rom(request.definition.guest))
+            with made_beside(paths.rom(vm_id)) as new:
+                new.write_bytes(build_rom(request.definition.guest))
         uefi = uefi_files() if request.definition.firmware is Firmware.UEFI else None
         if uefi is not None and not paths.firmware_variables(vm_id).exists():
-            shutil.copyfile(uefi[1], paths.firmware_variables(vm_id))
+            with made_beside(paths.firmware_variables(vm_id)) as new:
+                shutil.copyfile(uefi[1], new)
         paths.process_log(vm_id).unlink(missing_ok=True)
         volumes = [volume_path(disk, self._settings.storages) for disk in request.definition.disks]
         with listening_socket(paths.control_socket(vm_id)) as listener:
@@ -219,10 +231,10 @@ class QemuHypervisor:
             argv = build_arguments(request, host)
             run_file = _run_file(request, binary, argv)
             run_file.write(paths.run_file(vm_id))
-            pid = spawn(argv, paths.process_log(vm_id), (listener.fileno(), lock.descriptor))
-        run_file = replace(run_file, pid=pid, start_ticks=start_time(pid) or 0)
-        run_file.write(paths.run_file(vm_id))
-        return run_file
+            process = ProcessHandle.of_child(
+                spawn(argv, paths.process_log(vm_id), (listener.fileno(), lock.descriptor))
+            )
+        return replace(run_file, pid=process.pid, start_ticks=start_time(process.pid) or 0), process
 
 
 def _run_file(request: LaunchRequest, binary: QemuBinary, argv: list[str]) -> RunFile:
@@ -238,6 +250,17 @@ def _run_file(request: LaunchRequest, binary: QemuBinary, argv: list[str]) -> Ru
         serial_log=str(request.paths.serial_log(request.vm_id)),
         incoming=isinstance(request.launch, Incoming),
     )
+
+
+def _find_started(run_file: RunFile, path: Path) -> RunFile:
+    """Find the QEMU whose pid the daemon had no time to note, and note it; pid 0 if it is gone, or never was."""
+    pid = find_by_arguments(run_file.argv)
+    if pid is None:
+        return run_file
+    found = replace(run_file, pid=pid, start_ticks=start_time(pid) or 0)
+    with suppress(OSError):  # it will be found this way again
+        found.write(path)
+    return found
 
 
 def _greeting_deadline(request: LaunchRequest) -> float:

@@ -11,6 +11,7 @@ from typing import Final
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.status import Status
+from quorate.hypervisor.whole_files import file_faults
 
 BINARIES: Final = ("qemu-system-x86_64", "/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
 _UEFI: Final = (
@@ -49,7 +50,8 @@ async def examine(binary: str | None) -> QemuBinary:
 
 async def _ask(path: str, *arguments: str) -> str:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(path, *arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    with file_faults(f"{path} cannot be asked"):
+        process = await asyncio.create_subprocess_exec(path, *arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     try:
         async with asyncio.timeout(_ASK_DEADLINE):
             output, _ = await process.communicate()

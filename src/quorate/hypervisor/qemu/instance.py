@@ -24,19 +24,23 @@ from quorate.hypervisor.contract import (
     MigrationStatus,
     Mute,
     PassStarted,
+    Progress,
     RunState,
     Speaking,
     VmPaths,
 )
 from quorate.hypervisor.qemu import migration
 from quorate.hypervisor.qemu.events import run_state, translate
-from quorate.hypervisor.qemu.files import remove_files, sync_into_place, tail
+from quorate.hypervisor.qemu.files import remove_files, tail
+from quorate.hypervisor.qemu.image_file import Reading, see_through
 from quorate.hypervisor.qemu.monitor import Monitor
 from quorate.hypervisor.qemu.process import ProcessHandle, RunFile
 from quorate.hypervisor.subscribers import Subscribers
+from quorate.hypervisor.whole_files import file_faults, partial_file, sync_into_place
 
 _POLL: Final = 0.01
 _SILENT_TRANSFER: Final = 10.0  # a file that has not grown for so long will not
+_BETWEEN_ANSWERS: Final = 60.0  # QEMU answers once in 128 MiB while it loads
 _ANNOUNCE: Final = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds
 
 
@@ -51,6 +55,9 @@ class QemuInstance:
         self._subscribers = Subscribers()
         self._rates = migration.Rates()
         self._loaded = False
+        self._is_stopped = False  # by us, since the transfer began
+        self._waits_for_us = False  # all is sent but what a running guest would change
+        self._switching: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
         socket = Path(run_file.control_socket)
@@ -81,11 +88,6 @@ class QemuInstance:
         """Seconds since the epoch at which QEMU was started."""
         return self._run_file.started_at
 
-    @property
-    def command_line(self) -> tuple[str, ...]:
-        """The arguments that QEMU was started with."""
-        return self._run_file.argv
-
     # --- the guest ---
 
     async def run_state(self) -> RunState:
@@ -100,8 +102,10 @@ class QemuInstance:
         await self._monitor.execute("cont")
 
     async def stop(self) -> None:
-        """Stop the vCPUs; QEMU answers when they stand."""
+        """Stop the vCPUs; QEMU answers when they stand. What is left of a transfer is sent from then on."""
         await self._monitor.execute("stop")
+        self._is_stopped = True
+        self._switch_over_if_ready()
 
     async def shutdown_guest(self) -> None:
         """Press the power button."""
@@ -138,51 +142,58 @@ class QemuInstance:
 
     async def release(self) -> None:
         """Let go of QEMU; it goes on."""
+        self._subscribers.clear()
         if self._finishing is not None:
             await self._finished.wait()
+            self._subscribers.clear()
             return
-        self._subscribers.clear()
         self._process.close()
         await self._monitor.close()
         self._finished.set()
 
     # --- memory images ---
 
-    async def save(self, path: Path) -> None:
+    async def save(self, path: Path, report: Progress | None = None) -> None:
         """Write the image to a file beside ``path``, make it durable, and only then give it its name."""
         state = await self.run_state()
         if state not in (RunState.PAUSED, RunState.POSTMIGRATE):
             raise RefusalError(Status.ERROR_INVALID_STATE, f"only a stopped guest can be saved; it is {state.value}")
-        partial = path.with_name(path.name + ".partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            await self._prepare(migration.file_capabilities(self._monitor.version), MigrationParameters())
-            uri = await self._file_uri(partial, descriptor)
-            await self._monitor.execute("migrate", {"uri": uri})
-            await self._wait_transfer()
-            await asyncio.to_thread(sync_into_place, descriptor, partial, path)
-        finally:
-            os.close(descriptor)
-            partial.unlink(missing_ok=True)
+        with file_faults(f"the memory image {path} could not be written"), partial_file(path) as (partial, descriptor):
 
-    async def load(self, path: Path) -> None:
+            def written() -> int:
+                return os.fstat(descriptor).st_size
+
+            try:
+                await self._prepare(migration.file_capabilities(self._monitor.version), MigrationParameters())
+                await self._monitor.execute("migrate", {"uri": await self._file_uri(partial, descriptor)})
+                await see_through(self._end_of_transfer(path), written, report, _SILENT_TRANSFER)
+                await see_through(asyncio.to_thread(sync_into_place, descriptor, partial, path), written, report)
+            except BaseException:
+                with suppress(FaultError):  # a transfer that went on would stop the guest again at its end
+                    await self.migrate_cancel()
+                raise
+            if report is not None:
+                report(written())
+
+    async def load(self, path: Path, report: Progress | None) -> None:
         """Take in the image of a file (the driver calls it while launching); the guest stays stopped."""
-        try:
+        with file_faults(f"the saved image {path} cannot be read"):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FaultError(Status.ERROR_FILE_NOT_FOUND, f"the saved image cannot be read: {error}") from error
-        try:
-            await self._prepare(migration.file_capabilities(self._monitor.version), MigrationParameters())
-            await self._monitor.execute("migrate-incoming", {"uri": await self._file_uri(path, descriptor)})
-            await self._wait_transfer()
-        finally:
-            os.close(descriptor)
+            try:
+                await self._prepare(migration.file_capabilities(self._monitor.version), MigrationParameters())
+                await self._monitor.execute("migrate-incoming", {"uri": await self._file_uri(path, descriptor)})
+                await see_through(self._end_of_transfer(path), Reading(self.pid, descriptor).bytes_read, report)
+                if report is not None:
+                    report(os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
 
     async def listen(self, parameters: MigrationParameters) -> str:
         """Begin to wait for the source."""
         default = self._paths.migration_socket(self._vm_id)
         uri = migration.listen_uri(parameters, default)
-        (parameters.unix_socket or default).unlink(missing_ok=True)
+        with file_faults(f"nobody can be let listen at {uri}"):
+            (parameters.unix_socket or default).unlink(missing_ok=True)
         await self._prepare(migration.destination_capabilities(parameters), parameters)
         await self._monitor.execute("migrate-incoming", {"uri": uri})
         self._monitor.set_busy(True)
@@ -193,8 +204,25 @@ class QemuInstance:
         address = migration.check_uri(uri)
         self._rates = migration.Rates()
         await self._prepare(migration.source_capabilities(parameters, self._monitor.version), parameters)
+        self._is_stopped = False
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
+
+    def _switch_over_if_ready(self) -> None:
+        """Let QEMU send the rest, once the vCPUs have been stopped for good and it waits for that."""
+        if self._is_stopped and self._waits_for_us:
+            self._waits_for_us = False
+            self._switching = asyncio.create_task(self._switch_over(), name=f"qemu-switch-over-{self._vm_id}")
+
+    async def _switch_over(self) -> None:
+        with suppress(FaultError):  # cancelled or gone meanwhile: its own events say so
+            await self._monitor.execute("migrate-continue", {"state": "pre-switchover"})
+
+    async def take_up(self) -> None:
+        """Go on where an earlier daemon left off: it may have ended between `stop` and the rest of the transfer."""
+        self._is_stopped = not (await self.run_state()).vcpus_run
+        self._waits_for_us = (await self.migration()).status is MigrationStatus.PRE_SWITCHOVER
+        self._switch_over_if_ready()
 
     async def migrate_cancel(self) -> None:
         """Give the transfer up."""
@@ -215,21 +243,16 @@ class QemuInstance:
         await self._monitor.pass_file("image", descriptor)
         return "fd:image"
 
-    async def _wait_transfer(self) -> None:
-        """Wait for the end of a transfer to or from a file; raises FaultError if it failed or does not move."""
-        seen, since = -1, time.monotonic()
+    async def _end_of_transfer(self, path: Path) -> None:
+        """Wait for the end of a transfer to or from the file; raises FaultError if it failed."""
         while True:
-            sample = await self.migration()
+            answer = await self._monitor.execute("query-migrate", deadline=_BETWEEN_ANSWERS)
+            sample = migration.sample_from(answer, self._rates, time.monotonic())
             if sample.status is MigrationStatus.COMPLETED:
                 return
             if sample.status.is_final:
                 reason = sample.sentence or f"QEMU said {sample.status.value}"
-                raise FaultError(Status.ERROR_GEN_FAILURE, f"the memory image was not transferred: {reason}")
-            if sample.transferred != seen:
-                seen, since = sample.transferred, time.monotonic()
-            elif sample.total and time.monotonic() - since > _SILENT_TRANSFER:
-                await self.migrate_cancel()
-                raise FaultError(Status.ERROR_TIMEOUT, f"the memory image stood still for {_SILENT_TRANSFER:g} s")
+                raise FaultError(Status.ERROR_GEN_FAILURE, f"the memory image {path} was not transferred: {reason}")
             await asyncio.sleep(_POLL)
 
     # --- events ---
@@ -247,6 +270,8 @@ class QemuInstance:
                 self._rates.pass_started(number, time.monotonic())
             case MigrationChanged(status):
                 self._monitor.set_busy(not status.is_final)
+                self._waits_for_us = status is MigrationStatus.PRE_SWITCHOVER
+                self._switch_over_if_ready()
                 self._loaded |= status is MigrationStatus.COMPLETED
                 if status is MigrationStatus.FAILED:
                     event = replace(event, sentence=await self._why_failed())
@@ -273,7 +298,6 @@ class QemuInstance:
         remove_files(self._paths, self._vm_id)
         self._finished.set()
         self._subscribers.publish(Exited(code, _obituary(code, last_words)))
-        self._subscribers.clear()
 
 
 def _obituary(code: int | None, last_words: str) -> str:

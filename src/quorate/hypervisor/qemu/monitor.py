@@ -149,8 +149,13 @@ class Monitor:
         return answer
 
     async def pass_file(self, name: str, descriptor: int) -> None:
-        """Give QEMU an open file under ``name``."""
-        self._client.send_fd_scm(descriptor)
+        """Give QEMU an open file under ``name``; raises as :meth:`execute` does."""
+        if self._client.runstate is not Runstate.RUNNING:
+            raise await self._broken("the control connection is broken")
+        try:
+            self._client.send_fd_scm(descriptor)
+        except OSError as error:
+            raise await self._broken("the control connection broke while a file was handed over") from error
         await self.execute("getfd", {"fdname": name})
 
     async def drain(self, deadline: float) -> None:

@@ -8,6 +8,7 @@ tells must be the one in the run file, and from then on the process is held by a
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -23,8 +24,10 @@ from typing import Final
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.status import Status
+from quorate.hypervisor.whole_files import made_beside
 
 RUN_FILE_SCHEMA: Final = 1
+_NO_PROCESS: Final = (errno.ESRCH, errno.EINVAL, errno.ENOENT)  # the latter two: it is a thread of another one now
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,23 @@ class RunFile:
     incoming: bool
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step."""
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text(json.dumps({"schema": RUN_FILE_SCHEMA, **asdict(self)}))
-        temporary.replace(path)
+        """Replace the file in one step; raises OSError."""
+        with made_beside(path) as new:
+            new.write_text(json.dumps({"schema": RUN_FILE_SCHEMA, **asdict(self)}))
 
     @classmethod
     def read(cls, path: Path) -> RunFile | None:
-        """Read it; None if there is none, or one that this version does not understand."""
+        """Read it; None if there is none, or one that this version does not understand.
+
+        Raises OSError when it cannot be read: that does not mean that there is none.
+        """
         try:
             fields = json.loads(path.read_text())
             if fields.pop("schema") != RUN_FILE_SCHEMA:
                 return None
             major, minor, micro = fields.pop("qemu_version")
             return cls(**{**fields, "argv": tuple(fields["argv"])}, qemu_version=(major, minor, micro))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
 
@@ -70,7 +75,7 @@ class VmLock:
 
     @classmethod
     def take(cls, path: Path, vm_id: VmId) -> VmLock:
-        """Take the lock; raises RefusalError 5023 if an instance of the VM lives here."""
+        """Take the lock; raises RefusalError 5023 if an instance of the VM lives here, and OSError."""
         lock = cls.try_take(path)
         if lock is None:
             raise RefusalError(
@@ -81,7 +86,7 @@ class VmLock:
 
     @classmethod
     def try_take(cls, path: Path) -> VmLock | None:
-        """Take the lock, or return None if somebody has it."""
+        """Take the lock, or return None if somebody has it; raises OSError."""
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -101,8 +106,10 @@ class VmLock:
 
     def discard(self) -> None:
         """Give the lock up and remove its file, which is safe because we hold it."""
-        self._path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        try:
+            self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
 
 
 def listening_socket(path: Path) -> socket.socket:
@@ -160,16 +167,26 @@ class ProcessHandle:
 
     @classmethod
     def of_child(cls, pid: int) -> ProcessHandle:
-        """Hold the child that was just started; it cannot have been reaped yet."""
-        return cls(pid, os.pidfd_open(pid))
+        """Hold the child that was just started; it cannot have been reaped yet. One that cannot be held is ended."""
+        try:
+            return cls(pid, os.pidfd_open(pid))
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
 
     @classmethod
     def find(cls, pid: int, start_ticks: int) -> ProcessHandle | None:
-        """Hold the process ``pid`` if it is still the one that started at ``start_ticks``, and not a zombie."""
+        """Hold the process ``pid`` if it is still the one that started at ``start_ticks``, and not a zombie.
+
+        Raises OSError when that cannot be told.
+        """
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NO_PROCESS:
+                return None
+            raise
         if start_time(pid) != start_ticks or _is_readable(pidfd):
             os.close(pidfd)
             return None
@@ -237,7 +254,7 @@ def find_by_arguments(argv: Sequence[str]) -> int | None:
     wanted = b"\0".join(os.fsencode(argument) for argument in argv) + b"\0"
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if (entry / "cmdline").read_bytes() == wanted:
                     return int(entry.name)
     return None

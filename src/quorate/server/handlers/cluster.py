@@ -1,16 +1,14 @@
 """Operations on the cluster as a whole."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import ClusterEnum
 from quorate.server import object_codes, view
 from quorate.server.call import Call
+from quorate.server.controlled import cluster_object
 from quorate.server.entries import entry, fitting
+from quorate.server.version import API_BUILD, API_MAJOR, API_MINOR, VENDOR, program_version
 
-VENDOR = "Quorate"
-API_MAJOR, API_MINOR, API_BUILD = 10, 0, 14393  # what a client takes us for: the first release with all that we offer
 _PAGE = 100
 
 
@@ -27,14 +25,6 @@ async def get_information(call: Call) -> Values:
             "version": program_version(),
         }
     )
-
-
-def program_version() -> str:
-    """The version of the installed program, or "0" when it is not installed."""
-    try:
-        return version("quorate")
-    except PackageNotFoundError:
-        return "0"
 
 
 async def create_enum(call: Call) -> Values:
@@ -56,7 +46,7 @@ async def create_enum(call: Call) -> Values:
 
 async def control(call: Call) -> Values:
     """A control code for the cluster."""
-    return object_codes.answer(call.inputs, object_codes.ClusterObject(call.snapshot.cluster))
+    return await object_codes.answer(call, cluster_object(call))
 
 
 async def get_status(call: Call) -> Values:

@@ -20,6 +20,7 @@ from quorate.database.administration import random_id
 from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, GroupInfo
 from quorate.server import lookup, object_codes, view
 from quorate.server.call import Call, done
+from quorate.server.controlled import group_object
 from quorate.server.entries import fitting
 
 
@@ -111,14 +112,20 @@ async def cancel_operation(call: Call) -> Values:
 
 async def control(call: Call) -> Values:
     """A control code for a group."""
+    return await object_codes.answer(call, group_object(call, _group(call)))
+
+
+async def set_node_list(call: Call) -> Values:
+    """Set the preferred owners, in order; none clears the list."""
     info = _group(call)
-    run = call.snapshot.run.get(info.id)
-    object_ = object_codes.GroupObject(
-        info,
-        status_information=0 if run is None else run.value.status_information,
-        persistent_state=run is not None and run.value.persistent_state,
-    )
-    return object_codes.answer(call.inputs, object_)
+    nodes = [lookup.node(call.snapshot, text) for text in call.inputs.ids("nodes")]
+    names = ", ".join(node.name for node in nodes)
+    sentence = f'"{info.name}" prefers {names}' if nodes else f'"{info.name}" prefers no node'
+    before = {"PreferredOwners": list(info.preferred_owners)}
+    after = {"PreferredOwners": [node.id for node in nodes]}
+    event = call.event(EventKind.GROUP_PROPERTY, info.id, info.name, sentence, after, before)
+    await call.services.database.set_preferred_owners(info.id, [node.id for node in nodes], events=(event,))
+    return done()
 
 
 async def create_enum(call: Call) -> Values:

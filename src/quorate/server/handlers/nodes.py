@@ -5,6 +5,7 @@ from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import NodeEnum
 from quorate.server import lookup, object_codes, view
 from quorate.server.call import Call, done
+from quorate.server.controlled import node_object
 from quorate.server.entries import fitting
 
 
@@ -35,7 +36,7 @@ async def resume(call: Call) -> Values:
 async def control(call: Call) -> Values:
     """A control code for a node."""
     info = lookup.node(call.snapshot, call.inputs.text("node"))
-    return object_codes.answer(call.inputs, object_codes.NodeObject(info))
+    return await object_codes.answer(call, node_object(call, info))
 
 
 async def create_enum(call: Call) -> Values:

@@ -85,6 +85,24 @@ async def fail(call: Call) -> Values:
     return done(await call.services.host.fail_resource(_resource(call).id))
 
 
+async def add_node(call: Call) -> Values:
+    """Add a possible owner."""
+    info, node = _resource(call), lookup.node(call.snapshot, call.inputs.text("node"))
+    sentence = f'{node.name} became a possible owner of "{info.name}"'
+    event = call.event(EventKind.RESOURCE_PROPERTY, info.id, info.name, sentence, {"added": node.id})
+    await call.services.database.add_possible_owner(info.id, node.id, events=(event,))
+    return done()
+
+
+async def remove_node(call: Call) -> Values:
+    """Remove a possible owner; what runs there goes on."""
+    info, node = _resource(call), lookup.node(call.snapshot, call.inputs.text("node"))
+    sentence = f'{node.name} is no longer a possible owner of "{info.name}"'
+    event = call.event(EventKind.RESOURCE_PROPERTY, info.id, info.name, sentence, {"removed": node.id})
+    await call.services.database.remove_possible_owner(info.id, node.id, events=(event,))
+    return done()
+
+
 async def control(call: Call) -> Values:
     """A control code: the type answers, then the hosting default, then the cluster."""
     info, code = _resource(call), call.inputs.number("control_code")

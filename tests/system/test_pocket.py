@@ -1,0 +1,201 @@
+"""`quorate up` and `quorate down` when something is not as it should be: processes gone, mute, or handing over."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.system.fault_lab import SOURCE, lab
+from tests.system.pocket_cluster import PocketCluster, pocket_cluster
+from tests.system.shell import Shell
+
+from quorate.cli.demo import demo
+from quorate.cli.session import session
+from quorate.clusapi.errors import CallerError, FaultError, RefusalError
+from quorate.clusapi.json_types import json_int, json_objects
+from quorate.clusapi.states import VmState
+from quorate.clusapi.status import Status
+from quorate.engine.fault_points import Point
+from quorate.hypervisor.serial_watch import SerialWatch
+from quorate.service import pocket, pocket_rest
+from quorate.service.pocket_processes import daemon_pids, keeper_pid
+
+LIMIT = 30.0
+REFUSED, MISTAKE, BROKEN = 1, 2, 3
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[PocketCluster]:
+    with pocket_cluster(tmp_path / "cluster", nodes=2) as found:
+        yield found
+
+
+def _is_gone(cluster: PocketCluster) -> bool:
+    return not pocket.is_up(cluster.directory) and not cluster.qemu_pids()
+
+
+# --- down ----------------------------------------------------------------------------------------------------------
+
+
+def test_down_without_a_keeper_ends_the_daemons_and_saves_the_vms(cluster: PocketCluster, tmp_path: Path) -> None:
+    cluster.create_builtin("web1", "64M")
+    runtime = cluster.runtime("node1")
+    os.kill(cluster.keeper_pid(), signal.SIGKILL)
+    cluster.wait(lambda: keeper_pid(cluster.directory) is None, LIMIT, "the keeper is gone")
+    assert len(daemon_pids(cluster.directory)) == 2
+    answer = Shell(tmp_path, cluster.directory).json("down", "--yes")
+    assert (answer["stopped"], answer["left_running"]) == (True, [])
+    assert _is_gone(cluster)
+    assert not runtime.parent.exists()
+    cluster.start()
+    cluster.wait(lambda: cluster.vm_state("web1") is VmState.RUNNING, LIMIT, "web1 is back")
+
+
+def test_down_ends_daemons_that_cannot_come_up_and_says_what_it_left_running(
+    cluster: PocketCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also: the keeper starts daemons that die at once ever later; what was left running is taken on by the next up."""
+    shell = Shell(tmp_path, cluster.directory)
+    cluster.create_builtin("web1", "64M")
+    pid = json_int(cluster.vm("web1"), "pid")
+    sound = {path: path.read_text() for path in cluster.directory.glob("nodes/*/node.toml")}
+    for path in sound:
+        path.write_text("nonsense = 1\n")
+    with SerialWatch(cluster.serial_log("web1", "node1"), from_end=True) as watch:
+        for daemon in daemon_pids(cluster.directory):
+            os.kill(daemon, signal.SIGKILL)
+        keeper_log = cluster.directory / "keeper.log"
+        cluster.wait(lambda: "started again in 0.8 s" in keeper_log.read_text(), LIMIT, "the daemons die and die")
+        monkeypatch.setattr(pocket_rest, "SILENCE", 3.0)
+        told: list[str] = []
+        assert [qemu.pid for qemu in pocket.stop(cluster.directory, told.append)] == [pid]
+        assert told[0] == "waiting for node 1 (no answer)"
+        assert "is left running" in told[-1]
+        answer = shell.run("down", "--yes", code=BROKEN)
+        assert "is down" in answer.out
+        assert str(pid) in answer.out
+        assert shell.json("down", "--yes", code=BROKEN)["left_running"] == [{"pid": pid, "node": "1"}]
+        assert not pocket.is_up(cluster.directory)
+        assert list(cluster.qemu_pids()) == [pid]
+        for path, text in sound.items():
+            path.write_text(text)
+        cluster.start()
+        cluster.wait(lambda: json_int(cluster.vm("web1"), "pid") == pid, LIMIT, "web1 is taken on")
+        assert watch.wait_beats(20, 10)
+    assert watch.report().continuous
+    assert pocket.stop(cluster.directory) == ()
+    assert _is_gone(cluster)
+
+
+def test_down_is_not_held_up_by_daemons_and_a_keeper_that_stand_still(
+    cluster: PocketCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pocket, "PATIENCE", 1.0)
+    monkeypatch.setattr(pocket, "KEEPER_PATIENCE", 1.0)
+    for pid in (cluster.keeper_pid(), *daemon_pids(cluster.directory)):
+        os.kill(pid, signal.SIGSTOP)
+    assert pocket.stop(cluster.directory) == ()
+    assert _is_gone(cluster)
+
+
+def test_down_asks_again_when_a_vm_changes_hands_and_nobody_listens(tmp_path: Path) -> None:
+    """While the record names a node that has not heard of it, a request to go off is dropped."""
+    with lab(tmp_path) as here:
+        cluster = here.cluster
+        cluster.create_builtin("web1", "64M")
+        here.hold(SOURCE, Point.GIVEN)
+        cluster.call("MoveGroup", group="web1", destination="node2")
+        cluster.wait(lambda: here.is_reached(SOURCE, Point.GIVEN), LIMIT, "web1 is given away")
+        told: list[str] = []
+        left: list[object] = []
+        stopping = threading.Thread(target=lambda: left.append(pocket.stop(cluster.directory, told.append)))
+        stopping.start()
+        try:
+            cluster.wait(lambda: any("waiting for web1" in words for words in told), LIMIT, "somebody is told")
+            assert stopping.is_alive()
+        finally:
+            here.release()
+            stopping.join()
+        assert left == [()]
+        assert _is_gone(cluster)
+        cluster.start()
+        cluster.wait(lambda: cluster.vm_state("web1") is VmState.RUNNING, LIMIT, "web1 is back")
+
+
+# --- up ------------------------------------------------------------------------------------------------------------
+
+
+def test_up_finds_its_sockets_whatever_the_environment_says_and_after_a_restart_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = PocketCluster(tmp_path / "cluster", 1)
+    session_directory = Path(tempfile.mkdtemp(prefix="qs", dir="/tmp"))  # short, as those of sessions are
+    try:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(session_directory))
+        cluster.start()
+        runtime = cluster.runtime("node1")
+        assert runtime.is_relative_to(session_directory)
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        pocket.stop(cluster.directory)
+        assert not runtime.exists()
+        shutil.rmtree(session_directory)
+        cluster.start()
+        assert cluster.runtime("node1") == runtime
+        assert cluster.call("ListNodes")
+        assert runtime.parent.parent.joinpath("accelerator.json").exists()
+        pocket.stop(cluster.directory)
+        assert not runtime.parent.exists()
+    finally:
+        cluster.end()
+        shutil.rmtree(session_directory, ignore_errors=True)
+
+
+def test_up_tells_how_many_nodes_there_are_and_does_not_pretend_to_have_fewer(
+    cluster: PocketCluster, tmp_path: Path
+) -> None:
+    shell = Shell(tmp_path, cluster.directory)
+    with pytest.raises(RefusalError, match="is up with 2 nodes"):
+        pocket.start(cluster.directory, 3)
+    assert len(json_objects(cluster.call("ListNodes").as_json(), "nodes")) == 2
+    pocket.stop(cluster.directory)
+    with pytest.raises(CallerError, match="has 2 nodes and cannot be started with 1"):
+        pocket.start(cluster.directory, 1)
+    assert "has 2 nodes" in shell.run("up", "--nodes", "1", code=MISTAKE).err
+    assert "of 2 nodes is up" in shell.run("up").out
+
+
+# --- the demo ------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_says_that_it_was_not_taken_down_in_order_and_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(directory: Path) -> object:
+        raise FaultError(Status.ERROR_TIMEOUT, "web1 did not go off")
+
+    cluster = PocketCluster(tmp_path / "cluster")
+    monkeypatch.setattr(session, "json", True)
+    monkeypatch.setattr(pocket, "stop", refuse)
+    try:
+        assert demo(dir=cluster.directory) == REFUSED
+        proof = json.loads(capsys.readouterr().out)
+        assert proof["ok"] is False
+        assert any("web1 did not go off" in fault for fault in proof["faults"])
+        assert _is_gone(cluster)
+    finally:
+        cluster.end()
+
+
+def test_a_silent_cluster_without_virtual_machines_is_not_waited_for(cluster: PocketCluster) -> None:
+    for path in cluster.directory.glob("nodes/*/node.toml"):
+        path.write_text("nonsense = 1\n")
+    for daemon in daemon_pids(cluster.directory):
+        os.kill(daemon, signal.SIGKILL)
+    told: list[str] = []
+    assert pocket.stop(cluster.directory, told.append) == ()
+    assert told == []

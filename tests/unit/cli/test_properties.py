@@ -1,0 +1,100 @@
+"""Setting properties by the commands."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quorate.cli.main import run
+from quorate.clusapi.property_lists import parse_property_list
+from quorate.server.fake import FakeWorld, running_fake_cluster
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWorld]:
+    with running_fake_cluster(tmp_path, 2) as world:
+        monkeypatch.setenv("QUORATE_CLUSTER", str(tmp_path))
+        assert run(["vm", "create", "web1", "--guest", "builtin"]) == 0
+        yield world
+
+
+class Shell:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        self._capsys.readouterr()
+        code = run(list(words))
+        out, err = self._capsys.readouterr()
+        return code, out.strip(), err.strip()
+
+
+@pytest.fixture
+def shell(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def cluster_properties(shell: Shell) -> dict[str, object]:
+    found: dict[str, object] = json.loads(shell("cluster", "show", "--json")[1])["properties"]
+    return found
+
+
+def test_set_and_show_properties_of_the_cluster(shell: Shell) -> None:
+    line = ("cluster", "set", "maximumparallelmigrations=2", "Description=two words")
+    assert shell(*line) == (0, '"pocket": MaximumParallelMigrations = 2, Description = two words', "")
+    found = cluster_properties(shell)
+    assert (found["MaximumParallelMigrations"], found["Description"]) == (2, "two words")
+    code, out, _ = shell("cluster", "show")
+    assert (code, "MaximumParallelMigrations" in out) == (0, True)
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_set_properties_of_groups_and_nodes(shell: Shell) -> None:
+    facts = json.loads(shell("group", "set", "web1", "LockedFromMoving=1", "AntiAffinityClassNames=a, b", "--json")[1])
+    properties = {"LockedFromMoving": 1, "AntiAffinityClassNames": ["a", "b"]}
+    assert facts == {"group": "web1", "status": 0, "properties": properties}
+    assert shell("group", "set", "web1", "FailbackWindowStart=-1")[1] == '"web1": FailbackWindowStart = 4294967295'
+    assert shell("node", "set", "node1", "NodeWeight=0") == (0, '"node1": NodeWeight = 0', "")
+    assert shell("group", "set", "web1", "Name=web2")[0] == 0
+    assert shell("group", "show", "web2")[0] == 0
+
+
+def test_set_common_and_private_properties_of_a_resource(shell: Shell, world: FakeWorld) -> None:
+    line = ("resource", "set", "Virtual Machine web1", "RestartThreshold=5", "offlineaction=2")
+    assert shell(*line) == (0, '"Virtual Machine web1": RestartThreshold = 5, OfflineAction = 2', "")
+    sent = [(code, data) for _, _, code, data in world.controls if data is not None]
+    assert [code for code, _ in sent] == [0x01000061, 0x01000089, 0x0140005E, 0x01400086], "checked, then set"
+    assert [[(item.name, item.value) for item in parse_property_list(data)] for _, data in sent[2:]] == [
+        [("RestartThreshold", 5)],
+        [("OfflineAction", 2)],
+    ]
+    world.controls.clear()
+    assert shell(*line[:3], "RestartThreshold=5", "OfflineAction=9")[0] == 2
+    assert not [code for _, _, code, _ in world.controls if code & 0x400000], "nothing was set"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("Priority",), "is not KEY=VALUE"),
+        (("=1",), "is not KEY=VALUE"),
+        ((), "say what to set"),
+        (("Prority=1",), "do you mean Priority?"),
+        (("Zzz=1",), "--private"),
+        (("Priority=high",), "Priority is a number"),
+        (("Priority=0x100000000",), "32 bits"),
+        (("Priority=3001",), "13 ERROR_INVALID_DATA"),
+        (("GroupType=111",), "87 ERROR_INVALID_PARAMETER"),
+        (("Name=Cluster Group",), "5010"),
+    ],
+)
+def test_mistakes_are_told(shell: Shell, words: tuple[str, ...], said: str) -> None:
+    code, out, err = shell("group", "set", "web1", *words)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_private_properties_of_ones_own(shell: Shell) -> None:
+    assert shell("cluster", "set", "--private", "Rack=7", "Room=cellar") == (0, '"pocket": Rack = 7, Room = cellar', "")
+    assert "Rack" not in cluster_properties(shell)
