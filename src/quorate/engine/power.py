@@ -67,7 +67,7 @@ class Power:
         how = "restored" if saved is not None else "started"
         await vm.set_state(VmState.RUNNING, f"{how} on {self._context.node_name}")
         if saved is not None:
-            saved.unlink(missing_ok=True)
+            _remove(saved)
 
     async def _launch(self, vm: HostedVm, image: ImageId, saved: Path | None, progress: "_Checkpoints") -> hv.Instance:
         definition, pinned = await self.definition(vm)
@@ -84,7 +84,7 @@ class Power:
             launch=hv.Restore(saved) if saved is not None else hv.Fresh(),
         )
         vm.exited = ""
-        vm.instance = await self._context.hypervisor.launch(request)
+        vm.instance = await self._context.hypervisor.launch(request, progress.moved(f"restoring {vm.name}"))
         self._watch(vm, vm.instance)
         if saved is not None:
             await self._land(lambda: vm.set_saved(VmState.STARTING, "restored", None, None), progress)
@@ -129,9 +129,8 @@ class Power:
         await vm.set_state(VmState.SAVING, f"saving to {path}")
         try:
             await instance.stop()
-            await instance.save(path)
+            await instance.save(path, progress.moved(f"saving {vm.name}"))
         except ClusterError as error:
-            path.unlink(missing_ok=True)
             await self._go_on_unsaved(vm, instance, was_running, f"could not be saved: {error.sentence}")
             raise
         # The memory is in the file and in QEMU; neither is given up before the record says which one counts.
@@ -220,6 +219,18 @@ class _Checkpoints:
     def next(self, sentence: str) -> None:
         self._last += 1
         self._report(self._last, sentence)
+
+    def moved(self, doing: str) -> Callable[[int], None]:
+        """Make the driver's reports ours: each says that it lives, with the bytes that are through."""
+        return lambda done: self.next(f"{doing}: {done / 2**20:.0f} MiB")
+
+
+def _remove(saved: Path) -> None:
+    """Remove a saved image that is off the record; one that stays costs room and nothing else."""
+    try:
+        saved.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("a saved image was not removed", path=str(saved), error=str(error))
 
 
 async def _happens(event: asyncio.Event, within: float) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.cli.main import run
-from quorate.server.fake import FakeWorld, running_fake_cluster
 
 
 @pytest.fixture

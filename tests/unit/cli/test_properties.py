@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.cli.main import run
 from quorate.clusapi.property_lists import parse_property_list
-from quorate.server.fake import FakeWorld, running_fake_cluster
 
 
 @pytest.fixture

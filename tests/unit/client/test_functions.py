@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.client import functions as capi
 from quorate.client.functions import (
@@ -15,7 +16,6 @@ from quorate.client.functions import (
     CLUSCTL_RESOURCE_VM_START_MIGRATION,
     ClusterError,
 )
-from quorate.server.fake import FakeWorld, running_fake_cluster
 
 TO_NODE2 = "node2\0".encode("utf-16-le")
 START = CLUSCTL_RESOURCE_VM_START_MIGRATION

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, start_fake_cluster, stop_fake_cluster
 
 from quorate.client import connect
 from quorate.client.following import Follower
@@ -14,7 +15,6 @@ from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import GroupState, MigrationState, NodeState, ResourceState
-from quorate.server.fake import FakeWorld, start_fake_cluster, stop_fake_cluster
 
 
 def with_cluster(test: Callable[[FakeWorld, Cluster], Awaitable[None]]) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, start_fake_cluster, stop_fake_cluster
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.json_types import JsonObject, json_int, json_object
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.operations import OPERATIONS
-from quorate.server.fake import FakeWorld, start_fake_cluster, stop_fake_cluster
 from quorate.server.handlers import HANDLERS
 from quorate.server.services import CallContext, NodeServices
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
@@ -17,7 +18,6 @@ from quorate.clusapi.operation_values import FieldValue, Values
 from quorate.clusapi.operations import OPERATIONS
 from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list, parse_property_list
 from quorate.clusapi.states import VmState
-from quorate.server.fake import FakeWorld, running_fake_cluster
 from quorate.server.openapi import openapi
 from quorate.server.reference import reference_page
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.client import functions as capi
 from quorate.clusapi.control_codes import ControlObject
@@ -22,7 +23,6 @@ from quorate.clusapi.property_lists import (
 from quorate.database import keys
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.hosting.property_table import PropertyDefinition, PropertyTable
-from quorate.server.fake import FakeWorld, running_fake_cluster
 from quorate.server.properties.cluster import CLUSTER_COMMON
 from quorate.server.properties.group import GROUP_COMMON
 from quorate.server.properties.node import NODE_COMMON
