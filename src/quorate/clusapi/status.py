@@ -44,6 +44,10 @@ class Status(IntEnum):
         member.meaning = _meaning_of_unlisted(value)
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[int]]:
+        """Copy and pickle by number: early releases of Python 3.11 do it by name, which an unlisted member has not."""
+        return type(self), (self._value_,)
+
     @property
     def is_listed(self) -> bool:
         """Answer whether the number is one of the codes below, not one that merely passed through."""

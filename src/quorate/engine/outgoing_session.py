@@ -8,7 +8,7 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.states import MigrationState
-from quorate.clusapi.status import E_FAIL, Status
+from quorate.clusapi.status import E_FAIL
 from quorate.database.records import RunState
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm
@@ -247,7 +247,6 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         asking = asyncio.ensure_future(self._ask_destination(STOP_PATIENCE))
         try:
             await self._instance().stop()
-            await self._wait_until_it_stands()
         except ClusterError as error:
             asking.cancel()
             self.post(e.StopFailed(error.sentence))
@@ -257,16 +256,6 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             return
         await self._faults.reach(Point.STOPPED)
         self.post(e.Stopped())
-
-    async def _wait_until_it_stands(self) -> None:
-        """Wait for a stop to be final.
-
-        A QEMU before 8.1 that was just ending the transfer by itself may still fail at that, and run the guest again.
-        """
-        while (state := await self._instance().run_state()) is hv.RunState.SAVING:  # noqa: ASYNC110 - no event tells it
-            await asyncio.sleep(0.005)
-        if state.vcpus_run:
-            raise FaultError(Status.ERROR_INVALID_STATE, "QEMU let the guest run again after it was stopped")
 
     async def _resume_guest(self) -> None:
         if not self._context.lease.is_held:

@@ -102,8 +102,17 @@ class QemuInstance:
         await self._monitor.execute("cont")
 
     async def stop(self) -> None:
-        """Stop the vCPUs; QEMU answers when they stand. What is left of a transfer is sent from then on."""
-        await self._monitor.execute("stop")
+        """Stop the vCPUs for good; what is left of a transfer is sent from then on.
+
+        A QEMU before 8.1 may just be ending the transfer by itself: if it fails at that, it runs the guest again.
+        """
+        # QEMU answers in order. Asked later, it would answer when the rest is sent, and ownership would wait for that.
+        _, state = await asyncio.gather(self._monitor.execute("stop"), self.run_state())
+        while state is RunState.SAVING and not migration.is_stopped_by_us_alone(self._monitor.version):
+            await asyncio.sleep(_POLL)
+            state = await self.run_state()
+        if state.vcpus_run:
+            raise FaultError(Status.ERROR_INVALID_STATE, "QEMU let the guest run again after it was stopped")
         self._is_stopped = True
         self._switch_over_if_ready()
 

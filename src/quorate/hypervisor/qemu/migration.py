@@ -40,9 +40,14 @@ _LEAST_BYTES: Final = 2 << 20  # less says little about a speed
 _LEAST_SECONDS: Final = 0.02  # shorter says little about a dirty rate
 
 
+def is_stopped_by_us_alone(version: Version) -> bool:
+    """Answer whether a QEMU that sends its guest to another node never stops it by itself."""
+    return version >= _SWITCHOVER_ACK_SINCE
+
+
 def source_capabilities(parameters: MigrationParameters, version: Version) -> Mapping[str, object]:
     """Give the arguments of migrate-set-capabilities for the side that sends to another node."""
-    wait_for_us = version >= _SWITCHOVER_ACK_SINCE
+    wait_for_us = is_stopped_by_us_alone(version)
     states = {"events": True, "return-path": True, "multifd": parameters.multifd_channels > 0}
     return _capabilities(states | (dict.fromkeys(_WAITING, True) if wait_for_us else {}))
 
@@ -134,8 +139,7 @@ class Rates:
         Pages of zeros are nearly free: a stretch with many of them says little about what the rest will take.
         """
         if self._copy_mark is None:
-            self._copy_mark = now, copied, zero
-            return 0.0
+            self._copy_mark = (self._pass_began, 0, 0) if self._pass else (now, copied, zero)
         since, copied_before, zero_before = self._copy_mark
         new, new_zero = copied - copied_before, zero - zero_before
         if now > since and new + new_zero >= _LEAST_BYTES:
