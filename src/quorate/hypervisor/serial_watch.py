@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 _POLL: Final = 0.0005
+_LONGEST_LINE: Final = 4096
 _MARK: Final = b"Q "
 
 
@@ -81,7 +82,7 @@ class SerialWatch:
     def add(self, path: Path, *, from_end: bool = False) -> None:
         """Follow one more file; it is also joined when the watch runs already."""
         with self._lock:
-            self._offsets[path] = path.stat().st_size if from_end and path.exists() else 0
+            self._offsets[path] = _end_of_last_line(path) if from_end and path.exists() else 0
             self._tails[path] = b""
 
     def start(self) -> SerialWatch:
@@ -157,6 +158,15 @@ class SerialWatch:
                 self._tails[path] = b""
                 return whole
         return line
+
+
+def _end_of_last_line(path: Path) -> int:
+    """Find where the line begins that is being written at the moment: half of it would be no beat."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        beginning = max(0, size - _LONGEST_LINE)
+        file.seek(beginning)
+        return beginning + file.read(size - beginning).rfind(b"\n") + 1
 
 
 def _first_count(batch: Sequence[Line]) -> int:

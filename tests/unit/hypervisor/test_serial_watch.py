@@ -78,3 +78,14 @@ def test_files_are_followed_while_they_grow(tmp_path: Path) -> None:
         assert not watch.wait_beats(5, 0.01)
     assert (watch.report().first, watch.report().last) == (2, 6)
     assert watch.report(since=watch.lines[-1].at).beats == 1
+
+
+def test_a_watch_that_begins_in_the_middle_of_a_line_hears_the_whole_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "serial.log"
+    log.write_bytes(b"Q 0000000001\nQ 0000000002\nQ 00000")
+    with SerialWatch(log, from_end=True) as watch:
+        with log.open("ab") as file:
+            file.write(b"00003\nQ 0000000004\n")
+        assert watch.wait_beats(2, 10)
+        report = watch.report()
+    assert (report.first, report.last, report.other) == (3, 4, ())
