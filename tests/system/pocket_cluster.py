@@ -113,13 +113,19 @@ class PocketCluster:
     def end(self) -> None:
         """End every process of this cluster by pid, whatever state it is in."""
         keeper = self.directory / "keeper.json"
-        pids = [json.loads(keeper.read_text())["pid"]] if keeper.exists() and keeper.stat().st_size else []
-        pids += [self.daemon_pid(lock.parent.name) for lock in self.directory.glob("nodes/*/daemon.lock")]
-        ours = [pid for pid in pids if pid and str(self.directory).encode() in _command_line(pid)]
-        for pid in (*ours, *self.qemu_pids()):
+        if keeper.exists() and keeper.stat().st_size:
+            self._kill_ours(int(json.loads(keeper.read_text())["pid"]))  # first, as it would start daemons again
+        for lock in self.directory.glob("nodes/*/daemon.lock"):
+            self._kill_ours(self.daemon_pid(lock.parent.name))
+        for pid in self.qemu_pids():
             _kill(pid)
         if (self.directory / "cluster.json").exists():
             shutil.rmtree(self.runtime("node1").parent, ignore_errors=True)
+
+    def _kill_ours(self, pid: int) -> None:
+        """Kill a process that a file of this cluster names, if it is indeed one of this cluster's."""
+        if pid and str(self.directory).encode() in _command_line(pid):
+            _kill(pid)
 
 
 @contextmanager
