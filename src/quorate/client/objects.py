@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from quorate.client.address import node_addresses
 from quorate.client.asynchronous import AsyncClient
 from quorate.client.migration import Migration
+from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import error_from_status
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import FieldValue, Values
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import GroupState, NodeState, ResourceState
-
-_START_MIGRATION = 0x01600004
-_CANCEL_MIGRATION = 0x01600008
 
 
 @asynccontextmanager
@@ -209,12 +207,12 @@ class VirtualMachine(Group):
         Without a node the cluster takes the best one.
         """
         target = None if node is None else f"{node}\0".encode("utf-16-le")
-        await self._control(_START_MIGRATION, target)
+        await self._control(CLUSCTL_RESOURCE_VM_START_MIGRATION, target)
         return Migration(self.client, self.id)
 
     async def cancel_migration(self) -> None:
         """Cancel it. Raises RefusalError 5023 when there is none or it is too late."""
-        await self._control(_CANCEL_MIGRATION, None)
+        await self._control(CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, None)
 
     async def migration_progress(self) -> MigrationProgress:
         """How far its migration is."""

@@ -18,7 +18,6 @@ from quorate.database.creation import (
     plan_cluster,
     plan_group_key,
     plan_group_owner,
-    plan_resource_type,
 )
 from quorate.database.events import EventLog
 from quorate.database.group_configuration import GroupConfiguration
@@ -103,23 +102,6 @@ class Administration:
         """Give the cluster another name."""
         check_name("cluster", name)
         await self.set_values(keys.CLUSTER, {"ClusterName": RegistryValue.sz(name)}, events=events)
-
-    async def create_resource_type(
-        self,
-        name: str,
-        *,
-        properties: Values | None = None,
-        parameters: Values | None = None,
-        events: Events = (),
-    ) -> None:
-        """Make a resource type known. Raises CallerError ERROR_OBJECT_ALREADY_EXISTS."""
-        check_name("resource type", name)
-        plan = Plan()
-        plan.expect(await self._schema())
-        plan_resource_type(plan, name, properties, parameters)
-        self._log.add(plan, events)
-        if not (await plan.commit(self._store)).succeeded:
-            raise CallerError(Status.ERROR_OBJECT_ALREADY_EXISTS, f"the cluster has a resource type {name!r} already")
 
     # --- Groups ----------------------------------------------------------------------------------------------------
 

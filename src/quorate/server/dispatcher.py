@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError, error_from_status
+from quorate.clusapi.errors import CallerError, ClusterError, RefusalError, error_from_status
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_int, json_object, json_text
 from quorate.clusapi.operation_types import Operation, Place
@@ -129,8 +129,3 @@ def check_access(operation: Operation, inputs: Values, context: CallContext) -> 
         raise CallerError(
             Status.ERROR_ACCESS_DENIED, f"{what} needs full access; this caller or handle has read access only"
         )
-
-
-def is_unreachable(error: ClusterError) -> bool:
-    """Answer whether another node did not answer (it may or may not have done what was asked)."""
-    return isinstance(error, FaultError) and error.status == Status.RPC_S_SERVER_UNAVAILABLE

@@ -1,5 +1,6 @@
 """Where an operation runs: a pure answer from the table, the inputs and one snapshot of the cluster."""
 
+from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.operation_types import Operation, Place
@@ -8,7 +9,7 @@ from quorate.clusapi.status import Status
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo
 from quorate.server import lookup
 
-MIGRATION_CODES = frozenset({0x01600004, 0x01600008})
+MIGRATION_CODES = frozenset({CLUSCTL_RESOURCE_VM_START_MIGRATION, CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION})
 """START_MIGRATION (and CONFIG_UPDATE, the same number) and CANCEL_MIGRATION."""
 
 

@@ -16,7 +16,7 @@ from quorate.client.address import NodeAddress, node_addresses
 from quorate.client.asynchronous import AsyncClient
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.json_types import JsonObject, json_int, json_objects, json_text
-from quorate.clusapi.states import VmState
+from quorate.clusapi.states import ResourceOfflineFlags, VmState
 from quorate.clusapi.status import Status
 from quorate.service.pocket_files import configured
 from quorate.service.pocket_processes import qemu_processes
@@ -33,7 +33,6 @@ _LOOK: Final = 0.1
 _QEMU_PATIENCE: Final = 5.0
 _FIRST_WORDS: Final = 2.0
 """Seconds after which people are told what is waited for."""
-_DO_NOT_UPDATE_PERSISTENT_STATE: Final = 4
 _OFF: Final = (VmState.OFF, VmState.SAVED)
 
 Tell = Callable[[str], None]
@@ -133,7 +132,8 @@ class _Asking:
         self._refusals.pop(name, None)
         try:
             async with asyncio.timeout(ANSWER):
-                await client.call("OfflineResource", resource=resource, flags=_DO_NOT_UPDATE_PERSISTENT_STATE)
+                flags = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+                await client.call("OfflineResource", resource=resource, flags=flags)
         except ClusterError as error:
             self._refusals[name] = error.sentence
         except TimeoutError:

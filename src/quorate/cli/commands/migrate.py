@@ -10,14 +10,12 @@ from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
 from quorate.client.following import MigrationResult
 from quorate.client.watching import MigrationWatch
+from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import FaultError, RefusalError, error_from_status
 from quorate.clusapi.json_types import JsonObject, json_text
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
-
-_START_MIGRATION = 0x01600004
-_CANCEL_MIGRATION = 0x01600008
 
 
 def migrate(name: str, /, *, to: str | None = None, wait: bool = True) -> int:
@@ -35,7 +33,7 @@ def migrate(name: str, /, *, to: str | None = None, wait: bool = True) -> int:
     client = session.client()
     facts = client.call("GetVirtualMachine", vm=name).json("virtual_machine")
     group = json_text(facts, "group")
-    _control(client, facts, _START_MIGRATION, None if to is None else f"{to}\0".encode("utf-16-le"))
+    _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, None if to is None else f"{to}\0".encode("utf-16-le"))
     if not wait:
         output.say(f'"{name}" is on its way; quorate vm show {name} tells how far', {"vm": name, "started": True})
         return output.EXIT_SUCCESS
@@ -59,7 +57,7 @@ def cancel(name: str, /) -> int:
     client = session.client()
     facts = client.call("GetVirtualMachine", vm=name).json("virtual_machine")
     try:
-        _control(client, facts, _CANCEL_MIGRATION, None)
+        _control(client, facts, CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, None)
     except RefusalError as refusal:
         progress = client.call("GetMigrationProgress", vm=json_text(facts, "group")).json("progress")
         already = MigrationProgress.from_json(progress).state is MigrationState.CANCELED

@@ -1,8 +1,8 @@
-"""What the control functions share: (status, output, required)."""
+"""What the control functions share, (status, output, required), and what all changes do."""
 
 from collections.abc import Callable
 
-from quorate.client.capi.handles import Handle, answer_or, buffer, host_of
+from quorate.client.capi.handles import Handle, NodeHandle, answer_or, buffer, flags_of, host_of, status_of, valid
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.status import Status
@@ -36,3 +36,21 @@ def control(
         return values.number("status"), values.data("output"), values.number("required")
 
     return answer_or(send, lambda status: (status, b"", 0))
+
+
+def change(
+    open_handle: Callable[[], Handle], own: str, operation: str, nodes: dict[str, object], inputs: dict[str, object]
+) -> int:
+    """Carry out a change and give its status. ``own`` names the handle's input, ``nodes`` are handles of nodes."""
+
+    def send() -> int:
+        handle = open_handle()
+        given: dict[str, FieldValue] = {own: handle.object_id()}
+        given |= {name: valid(node, NodeHandle).object_id() for name, node in nodes.items()}
+        if "flags" in inputs:
+            given["flags"] = flags_of(inputs["flags"])
+        if "in_buffer" in inputs:
+            given["in_buffer"] = buffer(inputs["in_buffer"])
+        return handle.call(operation, **given).number("status")
+
+    return status_of(send)

@@ -3,21 +3,18 @@
 
 from collections.abc import Sequence
 
-from quorate.client.capi.control import ControlAnswer, control
+from quorate.client.capi.control import ControlAnswer, change, control
 from quorate.client.capi.handles import (
     CLUSAPI_ALL_ACCESS,
     ClusterHandle,
     GroupHandle,
     NodeHandle,
     answer_or,
-    buffer,
     close,
-    flags_of,
     status_of,
     valid,
     wants_full_access,
 )
-from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.states import GroupState
 
 __all__ = [
@@ -148,15 +145,5 @@ def ClusterGroupControl(
 
 
 def _change(group: object, operation: str, destination_node: object = None, **inputs: object) -> int:
-    def change() -> int:
-        handle = valid(group, GroupHandle)
-        given: dict[str, FieldValue] = {"group": handle.object_id()}
-        if destination_node is not None:
-            given["destination"] = valid(destination_node, NodeHandle).object_id()
-        if "flags" in inputs:
-            given["flags"] = flags_of(inputs["flags"])
-        if "in_buffer" in inputs:
-            given["in_buffer"] = buffer(inputs["in_buffer"])
-        return handle.call(operation, **given).number("status")
-
-    return status_of(change)
+    nodes = {} if destination_node is None else {"destination": destination_node}
+    return change(lambda: valid(group, GroupHandle), "group", operation, nodes, inputs)

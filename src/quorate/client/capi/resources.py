@@ -1,22 +1,18 @@
 """Functions on resources."""
 # ruff: noqa: N802 - ClusAPI's own names
 
-from quorate.client.capi.control import ControlAnswer, control
+from quorate.client.capi.control import ControlAnswer, change, control
 from quorate.client.capi.handles import (
     CLUSAPI_ALL_ACCESS,
     ClusterHandle,
     GroupHandle,
-    NodeHandle,
     ResourceHandle,
     answer_or,
-    buffer,
     close,
     flags_of,
-    status_of,
     valid,
     wants_full_access,
 )
-from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.states import ResourceState
 
 __all__ = [
@@ -137,15 +133,5 @@ def ClusterResourceControl(
 
 
 def _change(resource: object, operation: str, node: object = _NO_NODE, **inputs: object) -> int:
-    def change() -> int:
-        handle = valid(resource, ResourceHandle)
-        given: dict[str, FieldValue] = {"resource": handle.object_id()}
-        if node is not _NO_NODE:
-            given["node"] = valid(node, NodeHandle).object_id()
-        if "flags" in inputs:
-            given["flags"] = flags_of(inputs["flags"])
-        if "in_buffer" in inputs:
-            given["in_buffer"] = buffer(inputs["in_buffer"])
-        return handle.call(operation, **given).number("status")
-
-    return status_of(change)
+    nodes = {} if node is _NO_NODE else {"node": node}
+    return change(lambda: valid(resource, ResourceHandle), "resource", operation, nodes, inputs)
