@@ -758,13 +758,21 @@ def test_a_program_as_migration_address_is_refused(run: Scenario) -> None:
     run(body)
 
 
+def listening_at(pid: int) -> set[str]:
+    """The TCP addresses, as /proc/net/tcp writes them, at which a process listens."""
+    sockets = open_files(pid)
+    rows = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
 @pytest.mark.usefixtures("only_qemu")
-def test_migration_over_tcp_tells_the_port(run: Scenario) -> None:
+@pytest.mark.parametrize("channels", [0, 2])
+def test_migration_over_tcp_tells_the_port_and_listens_at_one_address(run: Scenario, channels: int) -> None:
     async def body(bench: Bench) -> None:
-        parameters = MigrationParameters(tcp_host="127.0.0.1")
+        parameters = MigrationParameters(tcp_host="127.0.0.1", multifd_channels=channels)
         source, destination, uri = await bench.pair(IDLE, parameters)
         assert uri.startswith("tcp:127.0.0.1:")
-        assert not uri.endswith(":0")
+        assert listening_at(destination.pid) == {f"0100007F:{int(uri.rpartition(':')[2]):04X}"}
         await hand_over(source, destination, uri, parameters)
         await destination.cont()
         await wait_beats(bench.log("b"))

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.contract.etcd_cluster import EtcdCluster
 
 from quorate.database.contract import (
     MAX_OPERATIONS,
+    MAX_TRANSACTION_SIZE,
     MAX_VALUE_LENGTH,
     BlockingStore,
     Change,
@@ -29,6 +31,9 @@ from quorate.database.contract import (
     StoreUnavailable,
     Write,
 )
+from quorate.database.etcd.blocking import EtcdBlockingStore
+from quorate.database.etcd.maintenance import EtcdMaintenance
+from quorate.database.etcd.store import EtcdStore
 from quorate.database.memory import MemoryBlockingStore, MemoryData, MemoryStore
 from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
 from quorate.database.sqlite_file import PRUNE_EVERY
@@ -60,13 +65,13 @@ async def write_many(store: Store, count: int) -> None:
         await store.transact([], [Put("filler", str(number).encode())])
 
 
-def memory_engine(_: Path) -> Engine:
+def memory_engine(_: pytest.FixtureRequest) -> Engine:
     data = MemoryData(keep=50)
     return Engine(lambda: MemoryStore(data), lambda: MemoryBlockingStore(data), lambda store: write_many(store, 60))
 
 
-def sqlite_engine(directory: Path) -> Engine:
-    path = directory / "cluster" / "database.sqlite"
+def sqlite_engine(request: pytest.FixtureRequest) -> Engine:
+    path: Path = request.getfixturevalue("tmp_path") / "cluster" / "database.sqlite"
     return Engine(
         lambda: SqliteStore(path, keep=50),
         lambda: SqliteBlockingStore(path),
@@ -74,7 +79,23 @@ def sqlite_engine(directory: Path) -> Engine:
     )
 
 
-ENGINES: dict[str, Callable[[Path], Engine]] = {"memory": memory_engine, "sqlite": sqlite_engine}
+def etcd_engine(request: pytest.FixtureRequest) -> Engine:
+    cluster: EtcdCluster = request.getfixturevalue("etcd")
+    settings = cluster.settings(cluster.new_prefix())
+
+    async def forget(store: Store) -> None:
+        await write_many(store, 60)
+        assert isinstance(store, EtcdStore)
+        await EtcdMaintenance(store).compact((await store.range("")).revision)
+
+    return Engine(lambda: EtcdStore(settings), lambda: EtcdBlockingStore(settings), forget)
+
+
+ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
+    "memory": memory_engine,
+    "sqlite": sqlite_engine,
+    "etcd": etcd_engine,
+}
 
 
 @asynccontextmanager
@@ -88,13 +109,13 @@ async def closing_all(engine: Engine) -> AsyncIterator[None]:
             blocking.close()
 
 
-def scenario(test: Callable[[Engine], Coroutine[None, None, None]]) -> Callable[[Path, str], None]:
+def scenario(test: Callable[[Engine], Coroutine[None, None, None]]) -> Callable[[pytest.FixtureRequest, str], None]:
     """Run a coroutine on every engine, bounded in time, and close what it opened."""
 
     @pytest.mark.parametrize("name", ENGINES)
-    def run(tmp_path: Path, name: str) -> None:
+    def run(request: pytest.FixtureRequest, name: str) -> None:
         async def body() -> None:
-            engine = ENGINES[name](tmp_path)
+            engine = ENGINES[name](request)
             async with closing_all(engine), asyncio.timeout(20):
                 await test(engine)
 
@@ -243,6 +264,40 @@ async def test_another_store_sees_what_was_answered(engine: Engine) -> None:
     assert (await asyncio.to_thread(blocking.range, "a")).records == (Record("a", b"2", 2),)
 
 
+@scenario
+async def test_the_largest_transactions_are_taken_and_larger_ones_refused(engine: Engine) -> None:
+    store = engine.open()
+    keys = [f"{number:03}".ljust(MAX_TRANSACTION_SIZE // MAX_OPERATIONS // 4, "k") for number in range(MAX_OPERATIONS)]
+    length = MAX_TRANSACTION_SIZE // MAX_OPERATIONS - 3 * len(keys[0])
+    compares = [Compare(key, 0) for key in keys]
+    assert (await store.transact(compares, [Put(key, b"x" * length) for key in keys])).succeeded
+    refused = await store.transact(compares, [Put(key, b"x" * length) for key in keys])
+    assert [record.value if record else b"" for record in refused.compared] == [b"x" * length] * MAX_OPERATIONS
+    with pytest.raises(ValueError):
+        await store.transact([], [Put("a", b"x" * MAX_VALUE_LENGTH), Put("b", b"x" * (1 << 18))])
+    assert (await store.range("")).revision == 1
+
+
+@scenario
+async def test_many_records_are_read_at_one_revision(engine: Engine) -> None:
+    store, other = engine.open(), engine.open()
+    for begin in range(0, 1300, 100):
+        await store.transact([], [Put(f"r/{number:04}", b"0") for number in range(begin, begin + 100)])
+
+    async def rewrite() -> None:
+        for count in range(10):
+            await other.transact([], [Put("r/0000", str(count).encode()), Put("r/1299", str(count).encode())])
+
+    writing = asyncio.create_task(rewrite())
+    while not writing.done():
+        await asyncio.sleep(0)
+        records = (await store.range("r/")).records
+        assert [record.key for record in records] == [f"r/{number:04}" for number in range(1300)]
+        assert (records[0].value, records[0].revision <= 13) == (records[-1].value, records[-1].revision <= 13)
+    await writing
+    assert len((await store.range("r/", after=12)).records) == 101
+
+
 # --- Several writers -----------------------------------------------------------------------------------------------
 
 
@@ -349,6 +404,20 @@ async def test_a_watch_tells_only_its_prefix(engine: Engine) -> None:
     await store.transact([], [Put("b/2", b"")])
     await store.transact([], [Put("a/2", b"")])
     assert await watching == [(Change("a/1", b"", 2),), (Change("a/2", b"", 4),)]
+
+
+@scenario
+async def test_large_transactions_are_told_whole(engine: Engine) -> None:
+    store, other = engine.open(), engine.open()
+    half = bytes(MAX_VALUE_LENGTH // 2)
+    watching = asyncio.create_task(first(other, "", 0, 6))
+    for _ in range(6):
+        await store.transact([], [Put("b", half), Put("a", half), Put("c", b"")])
+    told = [await watching, await first(other, "", 0, 6), await first(store, "a", 0, 6)]
+    whole = [
+        tuple(Change(key, value, n) for key, value in zip("abc", (half, half, b""), strict=True)) for n in range(1, 7)
+    ]
+    assert told == [whole, whole, [batch[:1] for batch in whole]]
 
 
 @scenario
@@ -459,6 +528,15 @@ async def test_closing_the_store_ends_its_watches_and_no_others(engine: Engine) 
     assert await ending == []
     await other.transact([], [Put("a", b"1")])
     assert await staying == [(Change("a", b"1", 1),)]
+
+
+@scenario
+async def test_closing_the_store_ends_a_watch_that_has_hardly_begun(engine: Engine) -> None:
+    store = engine.open()
+    beginning = asyncio.create_task(first(store, "", 0, 1))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await beginning == []
 
 
 # --- The end -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Belongings:
     """What is there, by node."""
 
     files: dict[str, frozenset[str]]  # of each node, and "" for what the cluster has in common
-    processes: dict[int, str]  # the daemons, the keeper, their children; zombies are told as such
+    processes: dict[int, str]  # the daemons, the keeper, the guards, their children; zombies are told as such
     descriptors: dict[str, int] = field(compare=False)  # open files of each daemon
 
     def of(self, node: str) -> frozenset[str]:
@@ -40,7 +40,8 @@ def look(cluster: PocketCluster) -> Belongings:
     )
     daemons = {node: cluster.daemon_pid(node) for node in nodes}
     descriptors = {node: _open_files(pid) for node, pid in daemons.items()}
-    return Belongings(files, _processes(cluster.directory), descriptors)
+    guards = {pid: f"guard of {node}" for node in nodes if (pid := cluster.guard_pid(node))}
+    return Belongings(files, _processes(cluster.directory) | guards, descriptors)
 
 
 def _files_of(cluster: PocketCluster, node: str) -> frozenset[str]:

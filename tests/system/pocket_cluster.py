@@ -4,61 +4,28 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.system.cluster_under_test import ClusterUnderTest
+
 from quorate.client.blocking import BlockingClient
-from quorate.clusapi.errors import ClusterError
-from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_objects, json_text
-from quorate.clusapi.operation_values import FieldValue, Values
-from quorate.clusapi.states import VmState
+from quorate.clusapi.json_types import json_objects, json_text
 from quorate.service import pocket
+from quorate.service.pocket_files import configured
 
 
-class PocketCluster:
+class PocketCluster(ClusterUnderTest):
     """What a test does with a pocket cluster, and what it looks at from outside."""
 
     def __init__(self, directory: Path, nodes: int = 3) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.nodes = nodes
-        self.client = BlockingClient(())
 
     def start(self) -> None:
         pocket.start(self.directory, self.nodes)
         self.client = BlockingClient.at(str(self.directory))
-
-    def client_of(self, node: str) -> BlockingClient:
-        """A client that speaks with this node only."""
-        return BlockingClient(tuple(n for n in self.client.nodes if n.name == node))
-
-    def call(self, operation: str, **inputs: FieldValue) -> Values:
-        return self.client.call(operation, full_access=True, **inputs)
-
-    # --- virtual machines ------------------------------------------------------------------------------------------
-
-    def create_vm(self, name: str, definition: JsonObject, *, start: bool = True) -> None:
-        self.call("CreateVirtualMachine", name=name, definition=definition)
-        if start:
-            self.call("OnlineGroup", group=name)
-            self.wait(lambda: self.vm_state(name) is VmState.RUNNING, 60, f"{name} runs")
-
-    def create_builtin(self, name: str, memory: str = "128M", *, start: bool = True, **guest: int) -> None:
-        """A VM of the built-in guest; ``guest``: beat_hz, fill_bytes, dirty_bytes, dirty_bytes_per_second."""
-        self.create_vm(name, {"name": name, "memory": memory, "guest": {"kind": "builtin", **guest}}, start=start)
-
-    def vm(self, name: str) -> JsonObject:
-        return json_object(self.call("GetVirtualMachine", vm=name).as_json(), "virtual_machine")
-
-    def vm_state(self, name: str) -> VmState:
-        return VmState(json_int(self.vm(name), "vm_state"))
-
-    def owner(self, name: str) -> str:
-        return json_text(self.vm(name), "node")
-
-    def migration_state(self, name: str) -> int:
-        return json_int(json_object(self.vm(name), "migration"), "migration_state")
 
     def serial_log(self, name: str, node: str) -> Path:
         """The serial log that a node keeps, or would keep, of a VM."""
@@ -75,6 +42,14 @@ class PocketCluster:
         keeper = self.directory / "keeper.json"
         return int(json.loads(keeper.read_text(encoding="ascii"))["pid"])
 
+    def guard_pid(self, node: str) -> int:
+        """The guard of a node, found from outside; 0 when there is none."""
+        return next(iter(self._guards(self.runtime(node))), 0)
+
+    def _guards(self, *runtimes: Path) -> list[int]:
+        marks = [f"\0quorate.service.guard\0{runtime}\0".encode() for runtime in runtimes]
+        return [pid for pid in _pids() if any(mark in _command_line(pid) for mark in marks)]
+
     def runtime(self, node: str) -> Path:
         """The directory of a node's sockets and journals."""
         found = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
@@ -89,26 +64,7 @@ class PocketCluster:
                 found.update({pid: f"node{number}" for pid in _qemus() if marker in _command_line(pid)})
         return found
 
-    # --- waiting and ending ----------------------------------------------------------------------------------------
-
-    def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
-        """Wait for a condition; refusals and faults on the way count as "not yet"."""
-        deadline = time.monotonic() + timeout
-        last: ClusterError | None = None
-        while time.monotonic() < deadline:
-            try:
-                if condition():
-                    return
-            except ClusterError as error:
-                last = error
-            time.sleep(0.02)
-        raise AssertionError(f"not within {timeout:.0f} s: {what}" + (f" ({last})" if last else "") + self.last_words())
-
-    def last_words(self) -> str:
-        lines = []
-        for log in sorted(self.directory.glob("nodes/*/daemon.log")):
-            lines += [f"\nnode{log.parent.name}: {line}" for line in log.read_text(errors="replace").splitlines()[-25:]]
-        return "".join(lines)
+    # --- ending ----------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
         """End every process of this cluster by pid, whatever state it is in."""
@@ -119,8 +75,11 @@ class PocketCluster:
             self._kill_ours(self.daemon_pid(lock.parent.name))
         for pid in self.qemu_pids():
             _kill(pid)
-        if (self.directory / "cluster.json").exists():
-            shutil.rmtree(self.runtime("node1").parent, ignore_errors=True)
+        runtimes = [node.runtime for node in configured(self.directory)]  # of nodes that were evicted, too
+        for pid in self._guards(*runtimes):
+            _kill(pid)
+        for place in {runtime.parent for runtime in runtimes}:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _kill_ours(self, pid: int) -> None:
         """Kill a process that a file of this cluster names, if it is indeed one of this cluster's."""
@@ -139,9 +98,12 @@ def pocket_cluster(directory: Path, nodes: int = 3) -> Iterator[PocketCluster]:
         cluster.end()
 
 
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
 def _qemus() -> list[int]:
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if b"qemu-system" in _command_line(pid).split(b"\0")[0]]
+    return [pid for pid in _pids() if b"qemu-system" in _command_line(pid).split(b"\0")[0]]
 
 
 def _command_line(pid: int) -> bytes:

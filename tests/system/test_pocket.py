@@ -14,6 +14,7 @@ from tests.system.fault_lab import SOURCE, lab
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 from tests.system.shell import Shell
 
+from quorate.cli.commands.pocket import down
 from quorate.cli.demo import demo
 from quorate.cli.session import session
 from quorate.clusapi.errors import CallerError, FaultError, RefusalError
@@ -21,9 +22,9 @@ from quorate.clusapi.json_types import json_int, json_objects
 from quorate.clusapi.states import VmState
 from quorate.clusapi.status import Status
 from quorate.engine.fault_points import Point
-from quorate.hypervisor.serial_watch import SerialWatch
 from quorate.service import pocket, pocket_rest
-from quorate.service.pocket_processes import daemon_pids, keeper_pid
+from quorate.service.pocket_files import configured
+from quorate.service.pocket_processes import QemuProcess, daemon_pids, guard_pids, keeper_pid
 
 LIMIT = 30.0
 REFUSED, MISTAKE, BROKEN = 1, 2, 3
@@ -36,7 +37,8 @@ def cluster(tmp_path: Path) -> Iterator[PocketCluster]:
 
 
 def _is_gone(cluster: PocketCluster) -> bool:
-    return not pocket.is_up(cluster.directory) and not cluster.qemu_pids()
+    guards = guard_pids(configured(cluster.directory))
+    return not pocket.is_up(cluster.directory) and not cluster.qemu_pids() and not guards
 
 
 # --- down ----------------------------------------------------------------------------------------------------------
@@ -49,47 +51,58 @@ def test_down_without_a_keeper_ends_the_daemons_and_saves_the_vms(cluster: Pocke
     cluster.wait(lambda: keeper_pid(cluster.directory) is None, LIMIT, "the keeper is gone")
     assert len(daemon_pids(cluster.directory)) == 2
     answer = Shell(tmp_path, cluster.directory).json("down", "--yes")
-    assert (answer["stopped"], answer["left_running"]) == (True, [])
+    assert (answer["stopped"], answer["ended_unsaved"]) == (True, [])
     assert _is_gone(cluster)
     assert not runtime.parent.exists()
     cluster.start()
     cluster.wait(lambda: cluster.vm_state("web1") is VmState.RUNNING, LIMIT, "web1 is back")
 
 
-def test_down_ends_daemons_that_cannot_come_up_and_says_what_it_left_running(
-    cluster: PocketCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also: the keeper starts daemons that die at once ever later; what was left running is taken on by the next up."""
-    shell = Shell(tmp_path, cluster.directory)
-    cluster.create_builtin("web1", "64M")
-    pid = json_int(cluster.vm("web1"), "pid")
+def _cripple(cluster: PocketCluster) -> dict[Path, str]:
+    """Keep every daemon from coming up, and kill those that are; answers the sound configurations."""
     sound = {path: path.read_text() for path in cluster.directory.glob("nodes/*/node.toml")}
     for path in sound:
         path.write_text("nonsense = 1\n")
-    with SerialWatch(cluster.serial_log("web1", "node1"), from_end=True) as watch:
-        for daemon in daemon_pids(cluster.directory):
-            os.kill(daemon, signal.SIGKILL)
-        keeper_log = cluster.directory / "keeper.log"
-        cluster.wait(lambda: "started again in 0.8 s" in keeper_log.read_text(), LIMIT, "the daemons die and die")
-        monkeypatch.setattr(pocket_rest, "SILENCE", 3.0)
-        told: list[str] = []
-        assert [qemu.pid for qemu in pocket.stop(cluster.directory, told.append)] == [pid]
-        assert told[0] == "waiting for node 1 (no answer)"
-        assert "is left running" in told[-1]
-        answer = shell.run("down", "--yes", code=BROKEN)
-        assert "is down" in answer.out
-        assert str(pid) in answer.out
-        assert shell.json("down", "--yes", code=BROKEN)["left_running"] == [{"pid": pid, "node": "1"}]
-        assert not pocket.is_up(cluster.directory)
-        assert list(cluster.qemu_pids()) == [pid]
-        for path, text in sound.items():
-            path.write_text(text)
-        cluster.start()
-        cluster.wait(lambda: json_int(cluster.vm("web1"), "pid") == pid, LIMIT, "web1 is taken on")
-        assert watch.wait_beats(20, 10)
-    assert watch.report().continuous
-    assert pocket.stop(cluster.directory) == ()
+    for daemon in daemon_pids(cluster.directory):
+        os.kill(daemon, signal.SIGKILL)
+    return sound
+
+
+def test_down_ends_what_nobody_can_save_and_says_so(
+    cluster: PocketCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also: the keeper starts daemons that die at once ever later."""
+    cluster.create_builtin("web1", "64M")
+    pid = json_int(cluster.vm("web1"), "pid")
+    sound = _cripple(cluster)
+    monkeypatch.setattr(pocket_rest, "SILENCE", 0.2)  # well within the lease: the guard lets it run meanwhile
+    told: list[str] = []
+    assert [qemu.pid for qemu in pocket.stop(cluster.directory, told.append)] == [pid]
+    assert "what runs there cannot be saved" in told[-1]
     assert _is_gone(cluster)
+    for path, text in sound.items():
+        path.write_text(text)
+    cluster.start()
+    cluster.wait(lambda: cluster.vm_state("web1") is VmState.RUNNING, LIMIT, "web1 is started from its disks")
+    sound = _cripple(cluster)
+    keeper_log = cluster.directory / "keeper.log"
+    cluster.wait(lambda: "started again in 0.8 s" in keeper_log.read_text(), LIMIT, "the daemons die and die")
+    cluster.wait(lambda: not cluster.qemu_pids(), LIMIT, "the guard ends what no daemon renews a lease for")
+    answer = Shell(tmp_path, cluster.directory).json("down", "--yes")
+    assert (answer["stopped"], answer["ended_unsaved"]) == (True, [])
+    assert _is_gone(cluster)
+
+
+def test_down_tells_in_words_and_in_its_exit_code_what_it_ended_unsaved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = (QemuProcess(4711, "1"),)
+    monkeypatch.setattr(pocket, "stop", lambda directory, tell: lost)
+    assert down(dir=tmp_path, yes=True) == BROKEN
+    assert "ended unsaved, since no daemon was there to save them: QEMU 4711 of node 1" in capsys.readouterr().out
+    monkeypatch.setattr(session, "json", True)
+    assert down(dir=tmp_path, yes=True) == BROKEN
+    assert json.loads(capsys.readouterr().out)["ended_unsaved"] == [{"pid": 4711, "node": "1"}]
 
 
 def test_down_is_not_held_up_by_daemons_and_a_keeper_that_stand_still(

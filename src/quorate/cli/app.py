@@ -18,7 +18,8 @@ _TOP: Final[_Commands] = {
     "down": (f"{_C}.pocket:down", "Stop the pocket cluster."),
     "status": (f"{_C}.status:status", "Show nodes, virtual machines and groups."),
     "explain": (f"{_C}.explain:explain", "Take a control code, a status code or a property list apart."),
-    "events": (f"{_C}.events:events", "Show what happened."),
+    "events": (f"{_C}.events:events", "Show what happened, and why."),
+    "validate": (f"{_C}.validate:validate", "Check what would stop a virtual machine from living on."),
 }
 _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
     "vm": (
@@ -42,6 +43,11 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         {
             "show": (f"{_C}.cluster:show_", "Show it with its properties."),
             "set": (f"{_C}.cluster:set_", "Set properties of it."),
+            "create": (f"{_C}.members:create_", "Make one for several machines, with this one as its first node."),
+            "rename": (f"{_C}.members:rename_", "Give it another name."),
+            "upgrade": (f"{_C}.members:upgrade_", "Raise its functional level to what every node knows."),
+            "backup": (f"{_C}.backup:backup_", "Write its database to a file."),
+            "restore": (f"{_C}.backup:restore_", "Bring its database back from a file."),
         },
     ),
     "node": (
@@ -51,6 +57,35 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "pause": (f"{_C}.node:pause_", "Let one take no new virtual machines."),
             "resume": (f"{_C}.node:resume_", "End a pause."),
             "set": (f"{_C}.node:set_", "Set properties of one."),
+            "token": (f"{_C}.members:token_", "Print a token with which one machine may join."),
+            "join": (f"{_C}.members:join_", "Let this machine join a cluster."),
+            "run": (f"{_C}.members:run_", "Run this machine's node: what systemd starts."),
+            "evict": (f"{_C}.members:evict_", "Take one out of the cluster for good."),
+            "fence": (f"{_C}.fencing:fence_", "Show or say how one is switched off when it is dead."),
+            "fence-test": (f"{_C}.fencing:fence_test_", "Ask its fence agents whether they would work."),
+            "confirm-off": (f"{_C}.fencing:confirm_off_", "Give your word that one is switched off."),
+        },
+    ),
+    "network": (
+        "Networks between the nodes.",
+        {
+            "list": (f"{_C}.network:list_", "List them with state, subnets and role."),
+            "show": (f"{_C}.network:show_", "Show one with its interfaces and properties."),
+            "set": (f"{_C}.network:set_", "Set properties of one: Role, Metric, Name."),
+        },
+    ),
+    "interface": (
+        "Network interfaces: what each node has on each network.",
+        {
+            "list": (f"{_C}.interface:list_", "List them with state, network and addresses."),
+        },
+    ),
+    "user": (
+        "Users, who reach the cluster from other machines.",
+        {
+            "add": (f"{_C}.user:add_", "Certify one; a directory takes the credentials."),
+            "list": (f"{_C}.user:list_", "List them with role and end."),
+            "remove": (f"{_C}.user:remove_", "Let one in no more, at once."),
         },
     ),
     "group": (
@@ -62,6 +97,9 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "offline": (f"{_C}.group:offline_", "Take one offline."),
             "move": (f"{_C}.group:move_", "Move one to another node."),
             "set": (f"{_C}.group:set_", "Set properties of one."),
+            "create": (f"{_C}.making:create_group_", "Make an empty one."),
+            "delete": (f"{_C}.making:delete_group_", "Delete an empty one."),
+            "rename": (f"{_C}.relations:rename_group_", "Give one another name."),
         },
     ),
     "resource": (
@@ -71,6 +109,15 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "show": (f"{_C}.resource:show_", "Show one with its private properties."),
             "set": (f"{_C}.resource:set_", "Set properties of one."),
             "control": (f"{_C}.resource:control_", "Send a control code to one."),
+            "create": (f"{_C}.making:create_", "Make one."),
+            "delete": (f"{_C}.making:delete_", "Delete one that is offline."),
+            "online": (f"{_C}.making:online_", "Bring one online, with what it depends on."),
+            "offline": (f"{_C}.making:offline_", "Take one offline, with what depends on it."),
+            "fail": (f"{_C}.making:fail_", "Treat one as failed."),
+            "depend": (f"{_C}.relations:depend_", "Let one depend on another."),
+            "undepend": (f"{_C}.relations:undepend_", "Let one depend on another no more."),
+            "regroup": (f"{_C}.relations:regroup_", "Put one into another group."),
+            "rename": (f"{_C}.relations:rename_resource_", "Give one another name."),
         },
     ),
 }

@@ -1,10 +1,12 @@
 """The entry point of ``quorate``.
 
-A plain ``quorate status`` is answered without loading the command line parser, since people wait for it all day.
+A plain ``quorate status`` is answered without loading the command line parser, since people wait for it all day; and
+``quorate node run`` becomes the daemon without it, since virtual machines wait for that.
 """
 
 import os
 import sys
+from pathlib import Path
 
 from quorate.cli import output
 from quorate.cli.session import session, take_global_options
@@ -22,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code."""
-    session.cluster, session.json = None, False
+    session.cluster, session.credentials, session.json = None, None, False
     try:
         rest = take_global_options(arguments)
     except ValueError as error:
@@ -45,6 +47,10 @@ def _dispatch(arguments: list[str]) -> int:
         from quorate.cli.commands.status import status
 
         return status()
+    if arguments == ["node", "run"] or (arguments[:3] == ["node", "run", "--config"] and len(arguments) == 4):
+        from quorate.cli.commands.members import run_
+
+        return run_(config=Path(arguments[3]) if arguments[3:] else None)
     from quorate.cli.app import run_app
 
     return run_app(arguments)

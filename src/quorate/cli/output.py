@@ -32,6 +32,11 @@ _MARKS: Final[Mapping[str, str]] = {
     "ONLINE_PENDING": "yellow",
     "OFFLINE_PENDING": "yellow",
     "UNKNOWN": "red",
+    "UNREACHABLE": "red",
+    "UNAVAILABLE": "yellow",
+    "PARTITIONED": "yellow",
+    "OK": "green",
+    "WARNING": "yellow",
 }
 
 
@@ -39,8 +44,13 @@ def console() -> "Console":
     """The terminal; as wide as it is, but never wider than our tables."""
     from rich.console import Console
 
+    return Console(width=width(), highlight=False, soft_wrap=False)
+
+
+def width() -> int:
+    """How many columns there are: those of the terminal, but never more than our tables have."""
     columns = shutil.get_terminal_size((WIDTH, 24)).columns
-    return Console(width=min(columns if sys.stdout.isatty() else WIDTH, WIDTH), highlight=False, soft_wrap=False)
+    return min(columns if sys.stdout.isatty() else WIDTH, WIDTH)
 
 
 def show(facts: JsonValue, people: "RenderableType") -> None:

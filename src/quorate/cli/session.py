@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from quorate.client.blocking import BlockingClient
 
 HELP_OF_GLOBAL_OPTIONS = (
-    "Everywhere: --cluster PLACE (a pocket cluster's directory or a node's socket; default: $QUORATE_CLUSTER, or the "
-    "pocket cluster of this account), --json (the same facts for programs). "
+    "Everywhere: --cluster PLACE (a cluster's directory, a node's socket, or https://HOST:PORT; default: "
+    "$QUORATE_CLUSTER, or the pocket cluster of this account), --credentials DIR (what is shown to a cluster on other "
+    "machines; default: $QUORATE_CREDENTIALS, or what ~/.config/quorate has for it), --json (the same facts for "
+    "programs). "
     "Exit codes: 0 success, 1 the cluster refused, 2 a mistake in the command, 3 something broke."
 )
 
@@ -16,11 +18,12 @@ class Session:
     """The command line's own options."""
 
     cluster: str | None = None
+    credentials: str | None = None
     json: bool = False
 
     def client(self) -> BlockingClient:
         """Reach the cluster. Raises ClusterError when there is none."""
-        return BlockingClient.at(self.cluster)
+        return BlockingClient.at(self.cluster, self.credentials)
 
 
 session = Session()
@@ -39,10 +42,17 @@ def take_global_options(arguments: list[str]) -> list[str]:
         elif argument == "--cluster":
             place = next(iterator, None)
             if place is None:
-                raise ValueError("--cluster needs a place: a pocket cluster's directory or a node's socket")
+                raise ValueError("--cluster needs a place: a cluster's directory, a node's socket or https://HOST:PORT")
             session.cluster = place
         elif argument.startswith("--cluster="):
             session.cluster = argument.removeprefix("--cluster=")
+        elif argument == "--credentials":
+            directory = next(iterator, None)
+            if directory is None:
+                raise ValueError("--credentials needs the directory that holds user.crt, user.key and ca.crt")
+            session.credentials = directory
+        elif argument.startswith("--credentials="):
+            session.credentials = argument.removeprefix("--credentials=")
         else:
             rest.append(argument)
     return rest

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from quorate.client import wire
 from quorate.client.address import NodeAddress
-from quorate.client.blocking import CALL_TIMEOUT, CONNECT_TIMEOUT
+from quorate.client.blocking import CALL_TIMEOUT, CONNECT_TIMEOUT, silence
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import FieldValue, Values
@@ -38,17 +38,15 @@ class AsyncClient:
                 last = error
                 continue
             try:
-                async with _closing(streams) as (reader, writer), asyncio.timeout(CALL_TIMEOUT):
-                    writer.write(request)
-                    data = await reader.read()
+                data = await _exchange(node, streams, request)
                 if wire.HEAD_END in data:
                     return wire.call_answer(operation, data)
-                last = ConnectionResetError("the connection ended before the answer")
+                last = silence(node, data)
             except OSError as error:  # TimeoutError is one
                 last = error
-            if not wire.can_be_repeated(operation):
-                raise wire.broken(f"{node.name or node.socket} did not answer: it is not known whether it was done")
-        raise wire.unreachable(f"no node of the cluster answers: {last}")
+            if not wire.can_be_repeated(operation) and not await _is_refused(node, last):
+                raise wire.broken(f"{node.called} did not answer: it is not known whether it was done")
+        raise wire.failed(last, f"no node of the cluster answers: {last}")
 
     async def stream(self, target: str) -> AsyncIterator[tuple[str, JsonObject]]:
         """Follow an event stream until it ends. Raises ClusterError when it does not begin or breaks."""
@@ -59,33 +57,69 @@ class AsyncClient:
             except OSError as error:
                 last = error
                 continue
-            async with _closing(streams) as (reader, writer):
+            async with _closing(node, streams) as (reader, writer):
                 writer.write(wire.stream_request(target))
                 try:
-                    async for part in _parts(reader):
+                    async for part in _parts(node, reader):
                         yield part
                 except OSError as error:
-                    raise wire.broken(f"the stream from {node.name or node.socket} broke: {error}") from error
+                    raise wire.broken(f"the stream from {node.called} broke: {error}") from error
             return
-        raise wire.unreachable(f"no node of the cluster answers: {last}")
+        raise wire.failed(last, f"no node of the cluster answers: {last}")
 
 
 async def _open(node: NodeAddress) -> _Streams:
     async with asyncio.timeout(CONNECT_TIMEOUT):
+        if node.remote is not None:
+            from quorate.client.tls import open_asynchronous
+
+            return await open_asynchronous(node)
         return await asyncio.open_unix_connection(node.socket, limit=1 << 20)
 
 
 @asynccontextmanager
-async def _closing(streams: _Streams) -> AsyncIterator[_Streams]:
+async def _closing(node: NodeAddress, streams: _Streams) -> AsyncIterator[_Streams]:
     try:
         yield streams
     finally:
-        streams[1].close()
+        if node.remote is not None:
+            from quorate.client.tls import close_asynchronous
+
+            await close_asynchronous(streams[1])
+        else:
+            streams[1].close()
 
 
-async def _parts(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, JsonObject]]:
+async def _exchange(node: NodeAddress, streams: _Streams, request: bytes) -> bytes:
+    """Send a request and read until the other side closes. Raises OSError."""
+    async with _closing(node, streams) as (reader, writer), asyncio.timeout(CALL_TIMEOUT):
+        writer.write(request)
+        try:
+            return await reader.read()
+        except OSError:
+            if node.remote is None:
+                raise
+            return b""  # the end of a connection by a side that refuses our certificate comes in many forms
+
+
+async def _is_refused(node: NodeAddress, last: OSError) -> bool:
+    """Find out, by a question, whether a silent end was the refusal of our certificate: then nothing was done."""
+    if not isinstance(last, wire.NotTrusted):
+        return False
+    operation = OPERATIONS["GetClusterInformation"]
+    try:
+        request = wire.call_request(operation, Values({}), full_access=False)
+        return not await _exchange(node, await _open(node), request)
+    except OSError:
+        return False
+
+
+async def _parts(node: NodeAddress, reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, JsonObject]]:
     parser = wire.StreamReader()
-    code = wire.head_status(await reader.readline())
+    first = await reader.readline()
+    if not first:
+        raise silence(node, first)
+    code = wire.head_status(first)
     while (await reader.readline()).strip():
         continue
     if code != 200:

@@ -25,9 +25,9 @@ class BlockingClient:
         self._nodes = nodes
 
     @classmethod
-    def at(cls, address: str | None = None) -> "BlockingClient":
-        """Find the cluster. Raises ClusterError when there is none."""
-        return cls(node_addresses(address))
+    def at(cls, address: str | None = None, credentials: str | None = None) -> "BlockingClient":
+        """Find the cluster; see :mod:`quorate.client.address`. Raises ClusterError when there is none."""
+        return cls(node_addresses(address, credentials))
 
     @property
     def nodes(self) -> tuple[NodeAddress, ...]:
@@ -48,18 +48,15 @@ class BlockingClient:
                 last = error
                 continue
             try:
-                with connection:
-                    connection.settimeout(CALL_TIMEOUT)
-                    connection.sendall(request)
-                    data = b"".join(iter(lambda: connection.recv(_CHUNK), b""))  # noqa: B023
+                data = _exchange(node, connection, request)
                 if wire.HEAD_END in data:
                     return wire.call_answer(operation, data)
-                last = ConnectionResetError("the connection ended before the answer")
+                last = silence(node, data)
             except OSError as error:
                 last = error
-            if not wire.can_be_repeated(operation):
-                raise wire.broken(f"{_called(node)} did not answer: {last}; it is not known whether it was done")
-        raise wire.unreachable(self._nobody(last))
+            if not wire.can_be_repeated(operation) and not _is_refused(node, last):
+                raise wire.broken(f"{node.called} did not answer: {last}; it is not known whether it was done")
+        raise wire.failed(last, self._nobody(last))
 
     def stream(self, target: str) -> Iterator[tuple[str, JsonObject]]:
         """Follow an event stream until it ends. Raises ClusterError when it does not begin or breaks."""
@@ -74,18 +71,23 @@ class BlockingClient:
                 connection.settimeout(None)
                 try:
                     connection.sendall(wire.stream_request(target))
-                    yield from _parts(connection)
+                    yield from _parts(node, connection)
                 except OSError as error:
-                    raise wire.broken(f"the stream from {_called(node)} broke: {error}") from error
+                    raise wire.broken(f"the stream from {node.called} broke: {error}") from error
             return
-        raise wire.unreachable(self._nobody(last))
+        raise wire.failed(last, self._nobody(last))
 
     def _nobody(self, last: OSError | None) -> str:
-        names = ", ".join(_called(node) for node in self._nodes)
-        return f'no node of the cluster answers ({names}): {last}; "quorate up" starts a pocket cluster'
+        names = ", ".join(node.called for node in self._nodes)
+        hint = "" if any(node.remote for node in self._nodes) else '; "quorate up" starts a pocket cluster'
+        return f"no node of the cluster answers ({names}): {last}{hint}"
 
 
 def _open(node: NodeAddress) -> socket.socket:
+    if node.remote is not None:
+        from quorate.client.tls import open_blocking
+
+        return open_blocking(node, CONNECT_TIMEOUT)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(CONNECT_TIMEOUT)
@@ -96,17 +98,51 @@ def _open(node: NodeAddress) -> socket.socket:
     return connection
 
 
-def _parts(connection: socket.socket) -> Iterator[tuple[str, JsonObject]]:
+def _exchange(node: NodeAddress, connection: socket.socket, request: bytes) -> bytes:
+    """Send a request and read until the other side closes; the connection is closed afterwards. Raises OSError."""
+    with connection:
+        connection.settimeout(CALL_TIMEOUT)
+        try:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(_CHUNK), b""))
+        except TimeoutError:
+            raise
+        except OSError:
+            if node.remote is None:
+                raise
+            return b""  # the end of a connection by a side that refuses our certificate comes in many forms
+
+
+def silence(node: NodeAddress, data: bytes) -> OSError:
+    """What it means that a connection ended before the answer."""
+    if node.remote is not None and not data:
+        from quorate.client.tls import refused_silently
+
+        return refused_silently(node)
+    return ConnectionResetError("the connection ended before the answer")
+
+
+def _is_refused(node: NodeAddress, last: OSError) -> bool:
+    """Find out, by a question, whether a silent end was the refusal of our certificate: then nothing was done."""
+    if not isinstance(last, wire.NotTrusted):
+        return False
+    operation = OPERATIONS["GetClusterInformation"]
+    try:
+        return not _exchange(node, _open(node), wire.call_request(operation, Values({}), full_access=False))
+    except OSError:
+        return False
+
+
+def _parts(node: NodeAddress, connection: socket.socket) -> Iterator[tuple[str, JsonObject]]:
     reader = wire.StreamReader()
     with connection.makefile("rb") as lines:
-        code = wire.head_status(lines.readline())
+        first = lines.readline()
+        if not first:
+            raise silence(node, first)
+        code = wire.head_status(first)
         while lines.readline().strip():
             continue
         if code != 200:
             raise wire.stream_error(lines.read())
         for line in lines:
             yield from reader.feed(line.rstrip(b"\r\n"))
-
-
-def _called(node: NodeAddress) -> str:
-    return node.name or node.socket

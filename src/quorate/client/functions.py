@@ -21,14 +21,19 @@ from quorate.client.capi.handles import CLUSAPI_READ_ACCESS as CLUSAPI_READ_ACCE
 from quorate.client.capi.handles import MAXIMUM_ALLOWED as MAXIMUM_ALLOWED
 from quorate.client.capi.handles import ClusterHandle as ClusterHandle
 from quorate.client.capi.handles import GroupHandle as GroupHandle
+from quorate.client.capi.handles import NetInterfaceHandle as NetInterfaceHandle
+from quorate.client.capi.handles import NetworkHandle as NetworkHandle
 from quorate.client.capi.handles import NodeHandle as NodeHandle
 from quorate.client.capi.handles import ResourceHandle as ResourceHandle
+from quorate.client.capi.networks import *
 from quorate.client.capi.nodes import *
 from quorate.client.capi.resources import *
 from quorate.clusapi.control_codes import *
 from quorate.clusapi.errors import ClusterError as ClusterError
 from quorate.clusapi.states import GroupState as GroupState
 from quorate.clusapi.states import MigrationState as MigrationState
+from quorate.clusapi.states import NetworkInterfaceState as NetworkInterfaceState
+from quorate.clusapi.states import NetworkState as NetworkState
 from quorate.clusapi.states import NodeState as NodeState
 from quorate.clusapi.states import ResourceState as ResourceState
 from quorate.clusapi.states import VmState as VmState

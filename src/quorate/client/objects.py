@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from quorate.client.address import node_addresses
 from quorate.client.asynchronous import AsyncClient
 from quorate.client.migration import Migration
+from quorate.client.network_objects import Network, NetworkInterface
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import error_from_status
 from quorate.clusapi.events import EventRecord
@@ -17,12 +18,15 @@ from quorate.clusapi.states import GroupState, NodeState, ResourceState
 
 
 @asynccontextmanager
-async def connect(address: str | None = None, *, read_only: bool = False) -> "AsyncIterator[Cluster]":
-    """Reach a cluster: a pocket cluster's directory, a node's socket, or None for the usual place.
+async def connect(
+    address: str | None = None, *, read_only: bool = False, credentials: str | None = None
+) -> "AsyncIterator[Cluster]":
+    """Reach a cluster: its directory, a node's socket, "https://HOST:PORT", or None for the usual place.
 
+    ``credentials`` is the directory of what is shown to a cluster on other machines; see :mod:`quorate.client.address`.
     Raises ClusterError when there is no cluster. A read-only connection is refused every change (status 5).
     """
-    yield Cluster(AsyncClient(node_addresses(address), full_access=not read_only))
+    yield Cluster(AsyncClient(node_addresses(address, credentials), full_access=not read_only))
 
 
 class Cluster:
@@ -78,6 +82,25 @@ class Cluster:
         """Every virtual machine."""
         found = (await self.call("ListVirtualMachines")).objects("virtual_machines")
         return tuple(_machine(self._client, item) for item in found)
+
+    async def network(self, name: str) -> Network:
+        """Find a network. Raises CallerError 5045."""
+        found = await self.call("GetNetworkId", network=name)
+        return Network(self._client, found.text("id"), found.text("name"))
+
+    async def networks(self) -> tuple[Network, ...]:
+        """Every network."""
+        found = (await self.call("ListNetworks")).objects("networks")
+        return tuple(Network(self._client, str(item["id"]), str(item["name"])) for item in found)
+
+    async def network_interfaces(self) -> tuple[NetworkInterface, ...]:
+        """Every network interface."""
+        found = (await self.call("ListNetInterfaces")).objects("interfaces")
+        return tuple(NetworkInterface(self._client, str(item["id"]), str(item["name"])) for item in found)
+
+    async def validate(self) -> JsonObject:
+        """Check the whole cluster: the verdict, and every finding."""
+        return (await self.call("Validate")).as_json()
 
     async def create_virtual_machine(
         self, name: str, definition: JsonObject, node: str | None = None
@@ -137,6 +160,10 @@ class Group(_Object):
         """Take it offline: 0, or 997 while it is pending."""
         return (await self.client.call("OfflineGroup", group=self.id)).number("status")
 
+    async def rename(self, name: str) -> None:
+        """Give it another name. Raises CallerError 5010 when that is taken."""
+        await self.client.call("SetGroupName", group=self.id, name=name)
+
     async def move(self, destination: str | None = None) -> int:
         """Move it; a virtual machine live, unless its DefaultMoveType says otherwise: 0 or 997."""
         return (await self.client.call("MoveGroup", group=self.id, destination=destination)).number("status")
@@ -169,6 +196,30 @@ class Resource(_Object):
     async def offline(self) -> int:
         """Take it offline: 0, or 997 while it is pending."""
         return (await self.client.call("OfflineResource", resource=self.id)).number("status")
+
+    async def depend_on(self, provider: "Resource") -> None:
+        """Let it depend on another one of its group. Raises CallerError 87, 1059 or 5003."""
+        await self.client.call("AddResourceDependency", resource=self.id, depends_on=provider.id)
+
+    async def depend_no_more_on(self, provider: "Resource") -> None:
+        """Let it depend on another one no more. Raises CallerError 5002."""
+        await self.client.call("RemoveResourceDependency", resource=self.id, depends_on=provider.id)
+
+    async def dependencies(self) -> str:
+        """What it depends on, as an expression on ids: "[id] and ([id] or [id])"; empty for nothing."""
+        return (await self.client.call("GetResourceDependencyExpression", resource=self.id)).text("expression")
+
+    async def set_dependencies(self, expression: str) -> None:
+        """Set what it depends on, by ids or names. Raises CallerError 87, 1059 or 5929."""
+        await self.client.call("SetResourceDependencyExpression", resource=self.id, expression=expression)
+
+    async def change_group(self, group: Group) -> None:
+        """Put it with its dependency tree into another group of the same owner; what runs goes on."""
+        await self.client.call("ChangeResourceGroup", resource=self.id, group=group.id)
+
+    async def rename(self, name: str) -> None:
+        """Give it another name. Raises CallerError 5010 when that is taken."""
+        await self.client.call("SetResourceName", resource=self.id, name=name)
 
     async def control(
         self, code: int, in_buffer: bytes | None = None, host_node: str | None = None, out_size: int = 65536

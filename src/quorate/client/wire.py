@@ -8,13 +8,22 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from quorate.clusapi.errors import ClusterError, FaultError, error_from_status
+from quorate.clusapi.errors import CallerError, ClusterError, FaultError, error_from_status
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_text
 from quorate.clusapi.operation_types import Access, Operation
 from quorate.clusapi.operation_values import Values, inputs_to_json, outputs_from_json
 from quorate.clusapi.status import Status
 
 HEAD_END: Final = b"\r\n\r\n"
+
+
+class NotTrusted(OSError):
+    """One side of a TLS connection does not believe the other: nothing was asked, nothing was done."""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for people."""
+        return str(self.args[0])
 
 
 def call_request(operation: Operation, inputs: Values, *, full_access: bool) -> bytes:
@@ -95,6 +104,13 @@ def can_be_repeated(operation: Operation) -> bool:
 def broken(sentence: str) -> FaultError:
     """The error of a call whose outcome is not known."""
     return FaultError(Status.RPC_S_CALL_FAILED, sentence)
+
+
+def failed(last: OSError | None, sentence: str) -> ClusterError:
+    """The error of a call that no node took: 1326 when the last of them and we do not believe each other."""
+    if isinstance(last, NotTrusted):
+        return CallerError(Status.ERROR_LOGON_FAILURE, last.sentence)
+    return unreachable(sentence)
 
 
 def unreachable(sentence: str) -> FaultError:

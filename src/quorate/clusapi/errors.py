@@ -116,6 +116,7 @@ _REFUSAL_BELOW_5000 = frozenset(
         Status.ERROR_SERVICE_MARKED_FOR_DELETE,
         Status.ERROR_CANCELLED,
         Status.ERROR_RETRY,
+        Status.ERROR_TIME_SKEW,
         Status.RPC_S_CALL_CANCELLED,
     }
 )

@@ -63,11 +63,30 @@ class EventKind(StrEnum):
 
     CLUSTER_CREATED = "cluster.created"
     CLUSTER_PROPERTY = "cluster.property"
+    CLUSTER_UPGRADED = "cluster.upgraded"
+    CLUSTER_RESTORED = "cluster.restored"
+    CLUSTER_DATABASE = "cluster.database"
+    CLUSTER_COORDINATOR = "cluster.coordinator"
+    NODE_INVITED = "node.invited"
     NODE_ADDED = "node.added"
+    NODE_EVICTED = "node.evicted"
+    NODE_FENCING = "node.fencing"
+    NODE_FENCED = "node.fenced"
+    NODE_FENCE_FAILED = "node.fence_failed"
+    NODE_FENCE_HELD = "node.fence_held"
     NODE_STATE = "node.state"
     NODE_PAUSED = "node.paused"
     NODE_RESUMED = "node.resumed"
     NODE_PROPERTY = "node.property"
+    NODE_CERTIFICATE = "node.certificate"
+    NETWORK_ADDED = "network.added"
+    NETWORK_DELETED = "network.deleted"
+    NETWORK_STATE = "network.state"
+    NETWORK_PROPERTY = "network.property"
+    NETINTERFACE_ADDED = "netinterface.added"
+    NETINTERFACE_DELETED = "netinterface.deleted"
+    NETINTERFACE_STATE = "netinterface.state"
+    NETINTERFACE_PROPERTY = "netinterface.property"
     GROUP_ADDED = "group.added"
     GROUP_DELETED = "group.deleted"
     GROUP_STATE = "group.state"
@@ -76,7 +95,14 @@ class EventKind(StrEnum):
     RESOURCE_ADDED = "resource.added"
     RESOURCE_DELETED = "resource.deleted"
     RESOURCE_STATE = "resource.state"
+    RESOURCE_FAILED = "resource.failed"
     RESOURCE_PROPERTY = "resource.property"
+    MONITOR_HUNG = "monitor.hung"
+    MONITOR_LOST = "monitor.lost"
+    MONITOR_STARTED = "monitor.started"
+    USER_CERTIFIED = "user.certified"
+    USER_REMOVED = "user.removed"
+    USER_EXPIRES = "user.expires"
     VM_CREATED = "vm.created"
     VM_DELETED = "vm.deleted"
     VM_STATE = "vm.state"
@@ -95,11 +121,33 @@ class EventKind(StrEnum):
 _CHANGE_OF_KIND: Final[Mapping[EventKind, Change]] = {
     EventKind.CLUSTER_CREATED: Change.CLUSTER_STATE,
     EventKind.CLUSTER_PROPERTY: Change.CLUSTER_PROPERTY,
+    EventKind.CLUSTER_UPGRADED: Change.CLUSTER_PROPERTY,
+    EventKind.CLUSTER_RESTORED: Change.CLUSTER_RECONNECT,
+    EventKind.CLUSTER_DATABASE: Change.CLUSTER_STATE,
+    EventKind.CLUSTER_COORDINATOR: Change.CLUSTER_STATE,
+    EventKind.NODE_INVITED: Change.CLUSTER_STATE,
     EventKind.NODE_ADDED: Change.NODE_ADDED,
+    EventKind.NODE_EVICTED: Change.NODE_DELETED,
+    EventKind.NODE_FENCING: Change.NODE_STATE,
+    EventKind.NODE_FENCED: Change.NODE_STATE,
+    EventKind.NODE_FENCE_FAILED: Change.NODE_STATE,
+    EventKind.NODE_FENCE_HELD: Change.NODE_STATE,
     EventKind.NODE_STATE: Change.NODE_STATE,
     EventKind.NODE_PAUSED: Change.NODE_STATE,
     EventKind.NODE_RESUMED: Change.NODE_STATE,
     EventKind.NODE_PROPERTY: Change.NODE_PROPERTY,
+    EventKind.NODE_CERTIFICATE: Change.NODE_PROPERTY,
+    EventKind.USER_CERTIFIED: Change.CLUSTER_PROPERTY,  # ClusAPI knows no users: who may enter is the cluster's affair
+    EventKind.USER_REMOVED: Change.CLUSTER_PROPERTY,
+    EventKind.USER_EXPIRES: Change.CLUSTER_PROPERTY,
+    EventKind.NETWORK_ADDED: Change.NETWORK_ADDED,
+    EventKind.NETWORK_DELETED: Change.NETWORK_DELETED,
+    EventKind.NETWORK_STATE: Change.NETWORK_STATE,
+    EventKind.NETWORK_PROPERTY: Change.NETWORK_PROPERTY,
+    EventKind.NETINTERFACE_ADDED: Change.NETINTERFACE_ADDED,
+    EventKind.NETINTERFACE_DELETED: Change.NETINTERFACE_DELETED,
+    EventKind.NETINTERFACE_STATE: Change.NETINTERFACE_STATE,
+    EventKind.NETINTERFACE_PROPERTY: Change.NETINTERFACE_PROPERTY,
     EventKind.GROUP_ADDED: Change.GROUP_ADDED,
     EventKind.GROUP_DELETED: Change.GROUP_DELETED,
     EventKind.GROUP_STATE: Change.GROUP_STATE,
@@ -108,7 +156,11 @@ _CHANGE_OF_KIND: Final[Mapping[EventKind, Change]] = {
     EventKind.RESOURCE_ADDED: Change.RESOURCE_ADDED,
     EventKind.RESOURCE_DELETED: Change.RESOURCE_DELETED,
     EventKind.RESOURCE_STATE: Change.RESOURCE_STATE,
+    EventKind.RESOURCE_FAILED: Change.RESOURCE_STATE,
     EventKind.RESOURCE_PROPERTY: Change.RESOURCE_PROPERTY,
+    EventKind.MONITOR_HUNG: Change.NODE_PROPERTY,  # a monitor process is the node's
+    EventKind.MONITOR_LOST: Change.NODE_PROPERTY,
+    EventKind.MONITOR_STARTED: Change.NODE_PROPERTY,
     EventKind.VM_CREATED: Change.GROUP_ADDED | Change.RESOURCE_ADDED,
     EventKind.VM_DELETED: Change.GROUP_DELETED | Change.RESOURCE_DELETED,
 }

@@ -13,6 +13,7 @@ ResourceId = NewType("ResourceId", str)
 VmId = NewType("VmId", str)
 """The GUID of a virtual machine: the guest sees it as its SMBIOS UUID."""
 NetworkId = NewType("NetworkId", str)
+NetworkInterfaceId = NewType("NetworkInterfaceId", str)
 ImageId = NewType("ImageId", str)
 """One memory image of a VM: running, paused, loaded at a destination, or saved in a file."""
 SessionId = NewType("SessionId", str)

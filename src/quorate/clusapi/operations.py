@@ -13,59 +13,32 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from quorate.clusapi.fence_operations import FENCE_OPERATIONS
+from quorate.clusapi.member_operations import MEMBER_OPERATIONS
+from quorate.clusapi.network_operations import NETWORK_OPERATIONS
+from quorate.clusapi.operation_declarations import CLUSTER_NODE as _CLUSTER_NODE
+from quorate.clusapi.operation_declarations import ENTRIES as _ENTRIES
+from quorate.clusapi.operation_declarations import ENUM_MASK as _ENUM_MASK
+from quorate.clusapi.operation_declarations import ID as _ID
+from quorate.clusapi.operation_declarations import IN_BUFFER as _IN_BUFFER
+from quorate.clusapi.operation_declarations import NAME as _NAME
+from quorate.clusapi.operation_declarations import STATE as _STATE
+from quorate.clusapi.operation_declarations import STATUS as _STATUS
+from quorate.clusapi.operation_declarations import change as _change
+from quorate.clusapi.operation_declarations import control as _control
+from quorate.clusapi.operation_declarations import read as _read
 from quorate.clusapi.operation_types import Access, Field, FieldType, Operation, Place
+from quorate.clusapi.relation_operations import RELATION_OPERATIONS
+from quorate.clusapi.user_operations import USER_OPERATIONS
 
 _T = FieldType
-_CLUSTER_NODE: Final = Field("node", _T.TEXT, "the node, by id or name")
 _GROUP: Final = Field("group", _T.TEXT, "the group, by id or name")
 _RESOURCE: Final = Field("resource", _T.TEXT, "the resource, by id or name")
 _VM: Final = Field("vm", _T.TEXT, "the virtual machine: its VmId or its group's id or name")
-_HOST_NODE: Final = Field("host_node", _T.TEXT, "the node that shall carry it out; absent: the owner", optional=True)
 _DESTINATION: Final = Field("destination", _T.TEXT, "the node to go to; absent: the best one", optional=True)
-_ENUM_MASK: Final = Field("mask", _T.U32, "which kinds of objects to list, a mask of ClusAPI's enumeration bits")
 _FLAGS: Final = Field("flags", _T.U32, "flags of ClusAPI's …Ex function", optional=True)
-_IN_BUFFER: Final = Field(
-    "in_buffer", _T.BYTES, "input buffer; absent is NULL, which differs from empty", optional=True
-)
 _CONTEXT_BUFFER: Final = Field("in_buffer", _T.BYTES, "property list: type name = VM_RESDLL_CONTEXT", optional=True)
 
-_STATUS: Final = Field("status", _T.U32, "0, 997 when it is under way, or what the object answered")
-_ID: Final = Field("id", _T.TEXT, "its id")
-_NAME: Final = Field("name", _T.TEXT, "its name as stored")
-_ENTRIES: Final = Field("entries", _T.OBJECTS, "{type, id, name} each")
-
-_CONTROL_INPUTS: Final = (
-    Field("control_code", _T.U32, "CLUSCTL_… code"),
-    _IN_BUFFER,
-    Field("out_size", _T.U32, "room for the output; absent: 65536", optional=True),
-    _HOST_NODE,
-)
-_CONTROL_OUTPUTS: Final = (
-    _STATUS,
-    Field("output", _T.BYTES, "what the code answers; empty when status is not 0"),
-    Field("required", _T.U32, "the size of the output, also when it did not fit (status 234)"),
-    Field("sentence", _T.TEXT, "for people: why not", optional=True),
-)
-
-
-def _read(
-    name: str, summary: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...], place: Place, *opnums: int
-) -> Operation:
-    return Operation(name, summary, inputs, outputs, Access.READ, place, opnums)
-
-
-def _change(
-    name: str, summary: str, inputs: tuple[Field, ...], outputs: tuple[Field, ...], place: Place, *opnums: int
-) -> Operation:
-    return Operation(name, summary, inputs, outputs, Access.FULL, place, opnums)
-
-
-def _control(name: str, summary: str, object_: tuple[Field, ...], place: Place, *opnums: int) -> Operation:
-    inputs = (*object_, *_CONTROL_INPUTS)
-    return Operation(name, summary, inputs, _CONTROL_OUTPUTS, Access.BY_CODE, place, opnums)
-
-
-_STATE: Final = Field("state", _T.U32, "its state; 0xFFFFFFFF is unknown")
 _OWNER_NAME: Final = Field("node", _T.TEXT, "name of the owner node")
 _ANY: Final = Place.ANYWHERE
 _NODE: Final = Place.GIVEN_NODE
@@ -98,21 +71,39 @@ _CLUSTER_OPERATIONS: Final = (
         "Nodes, groups and virtual machines at one look.",
         (),
         (
-            Field("cluster", _T.OBJECT, "id, name"),
+            Field("cluster", _T.OBJECT, "id, name, coordinator"),
             Field("nodes", _T.OBJECTS, "as ListNodes"),
             Field("groups", _T.OBJECTS, "as ListGroups"),
             Field("virtual_machines", _T.OBJECTS, "as ListVirtualMachines"),
+            Field("networks", _T.OBJECTS, "as ListNetworks"),
         ),
         _ANY,
     ),
     _read(
         "GetEvents",
-        "Events after a sequence, oldest first.",
+        "Events after a sequence or a moment, oldest first.",
         (
-            Field("after", _T.U64, "only later ones; absent: the newest", optional=True),
-            Field("limit", _T.U32, "at most so many; absent: 100", optional=True),
+            Field("after", _T.U64, "only later ones; absent, as since: the newest", optional=True),
+            Field("limit", _T.U32, "about so many at most; absent: 100", optional=True),
+            Field("since", _T.TEXT, "only those of this moment (RFC 3339) or later", optional=True),
+            Field("until", _T.TEXT, "only those before this moment (RFC 3339)", optional=True),
+            Field("kind", _T.TEXT, 'only of this kind; "vm" is every kind of it', optional=True),
+            Field(
+                "object", _T.TEXT, "only about this object, by id or name; a group with its resources", optional=True
+            ),
+            Field("node", _T.TEXT, "only noted by this node, or about it", optional=True),
         ),
         (Field("events", _T.OBJECTS, "event records"),),
+        _ANY,
+    ),
+    _read(
+        "Validate",
+        "Check the whole cluster: what would stop a virtual machine from living on.",
+        (),
+        (
+            Field("verdict", _T.TEXT, "ok, warning or failed: the worst of all"),
+            Field("findings", _T.OBJECTS, "{rule, verdict, measured, sentence, remedy} each"),
+        ),
         _ANY,
     ),
 )
@@ -128,7 +119,7 @@ _NODE_OPERATIONS: Final = (
         "ListNodes",
         "Every node with its state and processes.",
         (),
-        (Field("nodes", _T.OBJECTS, "id, name, state, daemon pid, QEMU processes"),),
+        (Field("nodes", _T.OBJECTS, "id, name, state, daemon pid, QEMU and monitor processes"),),
         _ANY,
     ),
     _read(
@@ -136,9 +127,10 @@ _NODE_OPERATIONS: Final = (
         "What one node knows of itself: processes, hosted groups, machines.",
         (_CLUSTER_NODE,),
         (
-            Field("processes", _T.OBJECT, "daemon pid, QEMU processes"),
+            Field("processes", _T.OBJECT, "daemon pid, QEMU and monitor processes"),
             Field("groups", _T.OBJECTS, "hosted groups with the live states of their resources"),
             Field("virtual_machines", _T.OBJECTS, "hosted machines with their details"),
+            Field("health", _T.OBJECT, "its clock, guard, certificates, storages", optional=True),
         ),
         _NODE,
     ),
@@ -355,9 +347,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
         for operation in (
             *_CLUSTER_OPERATIONS,
             *_NODE_OPERATIONS,
+            *MEMBER_OPERATIONS,
+            *FENCE_OPERATIONS,
+            *NETWORK_OPERATIONS,
             *_GROUP_OPERATIONS,
             *_RESOURCE_OPERATIONS,
+            *RELATION_OPERATIONS,
             *_VM_OPERATIONS,
+            *USER_OPERATIONS,
         )
     }
 )

@@ -93,7 +93,7 @@ class NetworkState(_State):
 
     UNKNOWN = -1
     UNAVAILABLE = 0  # no active node has an interface on it
-    DOWN = 1
+    DOWN = 1  # none of its interfaces reaches any other
     PARTITIONED = 2  # some of its interfaces do not reach each other
     UP = 3
 
@@ -103,8 +103,8 @@ class NetworkInterfaceState(_State):
 
     UNKNOWN = -1
     UNAVAILABLE = 0  # its node is not active
-    FAILED = 1  # reaches nobody
-    UNREACHABLE = 2  # at least one other interface does not reach it
+    FAILED = 1  # its link is down or it has no address
+    UNREACHABLE = 2  # its link is up, and others do not reach it
     UP = 3
 
 
@@ -287,6 +287,27 @@ class RestartAction(IntEnum):
     DONT_RESTART = 0
     RESTART_NO_NOTIFY = 1  # restart here; never fail the group over for it
     RESTART_NOTIFY = 2  # restart here; fail the group over when the threshold is passed
+
+
+class ResourceMonitorState(IntEnum):
+    """What a monitor process is doing (RESOURCE_MONITOR_STATE); for diagnosis."""
+
+    INITIALIZING = 0
+    IDLE = 1
+    STARTING_RESOURCE = 2
+    INITIALIZING_RESOURCE = 3
+    ONLINE_RESOURCE = 4
+    OFFLINE_RESOURCE = 5
+    SHUTDOWN_RESOURCE = 6
+    DELETING_RESOURCE = 7
+    IS_ALIVE_POLL = 8
+    LOOKS_ALIVE_POLL = 9
+    ARBITRATE_RESOURCE = 10
+    RELEASE_RESOURCE = 11
+    RESOURCE_CONTROL = 12
+    RESOURCE_TYPE_CONTROL = 13
+    TERMINATE_RESOURCE = 14
+    DEADLOCKED = 15
 
 
 class EmbeddedFailureAction(IntEnum):

@@ -112,6 +112,7 @@ class Status(IntEnum):
     ERROR_PRIVILEGE_NOT_HELD = 1314, "a required privilege is not held"
     ERROR_LOGON_FAILURE = 1326, "logon failure"
     ERROR_INTERNAL_ERROR = 1359, "internal error"
+    ERROR_TIME_SKEW = 1398, "the clocks of two machines differ too much"
     ERROR_NO_SYSTEM_RESOURCES = 1450, "insufficient system resources"
     ERROR_TIMEOUT = 1460, "timeout"
     RPC_S_INVALID_BINDING = 1702, "invalid binding handle"

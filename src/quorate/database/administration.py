@@ -21,8 +21,9 @@ from quorate.database.creation import (
 )
 from quorate.database.events import EventLog
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.new_node import plan_new_node
 from quorate.database.plan import Plan, Values, check_ids, check_name, commit_until_done
-from quorate.database.records import Counter, NameEntry, Ownership, RunState, Versioned
+from quorate.database.records import NameEntry, Ownership, RunState, Versioned
 from quorate.database.registry import ValueChanges, plan_values
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo, SnapshotBuilder
 from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
@@ -73,18 +74,9 @@ class Administration:
         async def plan() -> tuple[Plan, NodeId]:
             planned = Plan()
             planned.expect(await self._schema())
-            numbers = await self._store.get(keys.counter("nodes"))
-            number = 1 if numbers is None else Counter.decode(numbers.value).last + 1
-            if numbers is None:
-                planned.create(keys.counter("nodes"), Counter(number).encode())
-            else:
-                planned.replace(numbers, Counter(number).encode())
-            node = NodeId(str(number))
-            planned.claim_name("node", name, node)
-            values = {**(properties or {}), "NodeName": RegistryValue.sz(name)}
-            planned.create_key(keys.node_path(node), values)
+            node = await plan_new_node(planned, self._store, name, properties)
             core = await self._store.get(keys.name_index("group", CLUSTER_GROUP))
-            if number == 1 and core is not None:
+            if node == "1" and core is not None:
                 core_group = GroupId(NameEntry.decode(core.value).id)
                 plan_group_owner(planned, core_group, node, RunState(persistent_state=True, default_owner=node))
             self._log.add(planned, events)

@@ -5,12 +5,13 @@
     registry (cluster/)   ◀── Administration: objects made, deleted, renamed, configured
     ownership, run state  ◀── here: by the owner, by a giver, by a taker
     events                ◀── written in the transaction that they tell of
-    leases                ◀── the lease thread writes them through its own BlockingStore; they are only read here
+    leases                ◀── the lease thread writes them through its own BlockingStore; here they are read, and ended
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.events import EventRecord
@@ -18,13 +19,19 @@ from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.administration import Events, random_id
-from quorate.database.contract import Compacted, Compare, Store
+from quorate.database.contract import Compacted, Compare, Put, Store, Write
+from quorate.database.coordination import Coordination
 from quorate.database.creation import VirtualMachineIds
-from quorate.database.events import EventLog
-from quorate.database.plan import Plan
-from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned
+from quorate.database.credentials import Credentials
+from quorate.database.events import EventLog, EventQuery
+from quorate.database.fence_records import Fences
+from quorate.database.following import Follower
+from quorate.database.members import Members
+from quorate.database.network_records import NetworkRecords
+from quorate.database.plan import Plan, commit_until_done
+from quorate.database.records import Admission, Lease, NodeFacts, Ownership, RunState, Versioned
 from quorate.database.registry import Registry
-from quorate.database.resource_administration import ResourceAdministration
+from quorate.database.resource_relations import ResourceRelations
 from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
 
 __all__ = ["ClusterDatabase", "ConflictingOwnership", "Events", "VirtualMachineIds"]
@@ -37,7 +44,7 @@ class ConflictingOwnership:
     current: Versioned[Ownership] | None
 
 
-class ClusterDatabase(ResourceAdministration):
+class ClusterDatabase(ResourceRelations):
     """All reading and writing of the cluster database. One per process and node: it numbers the node's events.
 
     Every method may raise StoreUnavailable; of a write it is then not known whether it landed.
@@ -47,6 +54,12 @@ class ClusterDatabase(ResourceAdministration):
         """Work on this store, which stays the caller's to close; ``new_id`` makes GUIDs."""
         super().__init__(store, EventLog(store), new_id)
         self.registry = Registry(store)
+        self.members = Members(store, self._log)
+        self.credentials = Credentials(store, self._log)
+        self.networks = NetworkRecords(store, self._log)
+        self.coordination = Coordination(store, self._log)
+        self.fences = Fences(store, self._log)
+        self._followers: list[Follower] = []
 
     @property
     def store(self) -> Store:
@@ -124,6 +137,49 @@ class ClusterDatabase(ResourceAdministration):
         record = await self._store.get(keys.lease(node))
         return None if record is None else Versioned(Lease.decode(record.value), record.revision)
 
+    async def end_lease(
+        self,
+        node: NodeId,
+        expected: Versioned[Lease],
+        events: Events = (),
+        provided: Sequence[Compare] = (),
+        writes: Sequence[Write] = (),
+    ) -> bool:
+        """Make it a fact that a node's lease is over, while the record stands as it was judged; answers whether.
+
+        ``provided`` must hold too and ``writes`` land with it: the coordinator takes its role in the same transaction,
+        and compares the key of its own node, as one that was evicted meanwhile was asked for no promise (rule R10).
+        ValueError: it is ended already.
+        """
+        if expected.value.ended:
+            raise ValueError(f"the lease of node {node} is ended already")
+        plan = Plan()
+        plan.compares[keys.lease(node)] = expected.revision
+        plan.put(keys.lease(node), replace(expected.value, ended=True).encode())
+        for compare in provided:
+            plan.compares[compare.key] = compare.revision
+        for write in writes:
+            plan.writes[write.key] = write.value if isinstance(write, Put) else None
+        self._log.add(plan, events)
+        return (await plan.commit(self._store)).succeeded
+
+    async def note_admissions(self) -> None:
+        """Write down that nodes are admitted whose admission an older version did not note.
+
+        That is later than they really were, which errs to the safe side: who saw this record saw the node too.
+        """
+
+        async def plan() -> tuple[Plan, None]:
+            snapshot = await self.snapshot()
+            planned = Plan()
+            for node in snapshot.nodes.values():
+                if node.id not in snapshot.admissions:
+                    planned.compares[keys.registry_key(keys.node_path(node.id))] = node.revision
+                    planned.create(keys.admission(node.id), Admission().encode())
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
     # --- Events ----------------------------------------------------------------------------------------------------
 
     async def append_events(self, events: Sequence[EventRecord]) -> int:
@@ -138,15 +194,31 @@ class ClusterDatabase(ResourceAdministration):
         """The newest events, oldest first."""
         return await self._log.latest(limit)
 
+    async def select_events(self, query: EventQuery) -> tuple[EventRecord, ...]:
+        """The events that a query asks for, oldest first."""
+        return await self._log.select(query)
+
     def watch_events(self, after: int) -> AsyncGenerator[tuple[EventRecord, ...], None]:
         """Events after a sequence as they are written. Raises Compacted: read ``events`` and watch from the last."""
         return self._log.watch(after)
 
-    async def prune_events(self, keep: int) -> int:
-        """Delete all but the newest ``keep`` events; returns how many went."""
-        return await self._log.prune(keep)
+    async def prune_events(self, keep: int, before: datetime | None = None) -> int:
+        """Delete the events of before a moment, of the others all but the newest ``keep``; returns how many went."""
+        return await self._log.prune(keep, before)
 
     # --- Following -------------------------------------------------------------------------------------------------
+
+    async def snapshot(self) -> ClusterSnapshot:
+        """The cluster as it is now: from what is followed where somebody does, else from all records.
+
+        Raises RefusalError ERROR_CLUSTER_NOT_INSTALLED when none was created here.
+        """
+        if self._followers:
+            now = (await self._store.range()).revision
+            for follower in tuple(self._followers):
+                if (found := await follower.reach(now)) is not None:
+                    return found
+        return await super().snapshot()
 
     async def follow(self) -> AsyncGenerator[ClusterSnapshot, None]:
         """The cluster now, and again after every change of it (renewed leases too), in order.
@@ -154,16 +226,19 @@ class ClusterDatabase(ResourceAdministration):
         Close it when done (``contextlib.aclosing``). Ends when the store is closed. After StoreUnavailable begin anew.
         """
         while True:
-            builder = SnapshotBuilder(await self._store.range(*SnapshotBuilder.PREFIXES))
-            yield builder.build()
+            follower = Follower(await self._store.range(*SnapshotBuilder.PREFIXES))
+            self._followers.append(follower)
             try:
-                async with aclosing(self._store.watch("", builder.revision)) as batches:
+                yield follower.snapshot
+                async with aclosing(self._store.watch("", follower.revision)) as batches:
                     async for batch in batches:
-                        if builder.apply(batch):
-                            yield builder.build()
+                        if follower.apply(batch):
+                            yield follower.snapshot
                 return
             except Compacted:
                 continue  # too slow for the log of changes: read everything again
+            finally:
+                self._followers.remove(follower)
 
     async def wait_until(self, condition: Callable[[ClusterSnapshot], bool]) -> ClusterSnapshot:
         """Wait until a condition holds and return the snapshot in which it does. Raises FaultError when closed."""

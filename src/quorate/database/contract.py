@@ -1,14 +1,16 @@
 """What the cluster database needs of a store: the small part of etcd's model that every engine obeys.
 
 A store maps keys to values and counts *revisions*: one counter for the whole store, raised by one by every transaction
-that changed something. A record remembers the revision of its last write, a transaction compares revisions and
-writes atomically, and a watch tells every change after a revision, in order, none lost. One contract suite
-(tests/contract/test_store.py) runs against all engines.
+that changed something (by more where the engine is shared with strangers: nothing may rely on there being no gaps).
+A record remembers the revision of its last write, a transaction compares revisions and writes atomically, and a watch
+tells every change after a revision, in order, none lost. One contract suite (tests/contract/test_store.py) runs against
+all engines.
 
 Rules that hold for every engine:
 
 - A key is 1 to 4096 printable ASCII characters; a value has at most 1 MiB; a transaction has at most 128 compares and
-  128 writes, one write per key at most. Breaking this is a bug of the caller: ValueError.
+  128 writes, one write per key at most, and 1.25 MiB of keys and values, a compared key counted twice. (These are what
+  an etcd takes as it comes: --max-txn-ops, --max-request-bytes.) Breaking this is a bug of the caller: ValueError.
 - Answers are linearizable: a read that begins after a transaction was answered sees it.
 - Deleting a key that is not there changes nothing; a transaction that changes nothing raises no revision.
 - An acknowledged transaction survives a crash of the process and, where the engine has a disk, of the machine.
@@ -25,6 +27,7 @@ from quorate.clusapi.status import Status
 MAX_KEY_LENGTH: Final = 4096
 MAX_VALUE_LENGTH: Final = 1 << 20
 MAX_OPERATIONS: Final = 128
+MAX_TRANSACTION_SIZE: Final = MAX_VALUE_LENGTH + (1 << 18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,10 @@ def check_transaction(compares: Sequence[Compare], writes: Sequence[Write]) -> N
         check_key(operation.key)
         if isinstance(operation, Put) and len(operation.value) > MAX_VALUE_LENGTH:
             raise ValueError(f"the value of {operation.key!r} has {len(operation.value)} bytes")
+    size = sum(2 * len(compare.key) for compare in compares)
+    size += sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in writes)
+    if size > MAX_TRANSACTION_SIZE:
+        raise ValueError(f"a transaction of {size} bytes; at most {MAX_TRANSACTION_SIZE} are taken")
     if len({write.key for write in writes}) != len(writes):
         raise ValueError("a transaction writes a key once at most")
 

@@ -11,33 +11,49 @@ r"""Where everything lies in the store.
         ResourceTypes\<name>           poll intervals, …
         Networks\<guid>, NetworkInterfaces\<guid>
     private/                       out of reach of every registry call (records.py):
-        ownership/<group>, run/<group>, leases/<node>, nodes/<node>, names/<kind>/<folded name>, counters/<what>,
-        events/<time>-<node>-<counter>, schema
+        coordinator, ownership/<group>, run/<group>, leases/<node>, admissions/<node>, nodes/<node>,
+        names/<kind>/<folded name>, counters/<what>, events/<time>-<node>-<counter>, schema;
+        of a cluster of several machines (member_records.py, credentials.py): authority/<nodes or users>, store,
+        tokens/<id>, evicted/<node>, users/<folded name>; and of fencing (fence_records.py): fence/<node>, fenced
 
 A registry path is written as ClusAPI writes it, with backslashes and without regard to case; the key of its record is
 the path folded, with slashes, every unusual character as %XX of its UTF-8. No path leads out of ``cluster/``.
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from quorate.clusapi.errors import CallerError
-from quorate.clusapi.identity import GroupId, NodeId, ResourceId
+from quorate.clusapi.identity import GroupId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
 from quorate.clusapi.status import Status
 from quorate.database.contract import MAX_KEY_LENGTH
 
 REGISTRY: Final = "cluster/"
 PRIVATE: Final = "private/"
 
+COORDINATOR: Final = "private/coordinator"
 OWNERSHIP: Final = "private/ownership/"
 RUN: Final = "private/run/"
 LEASES: Final = "private/leases/"
+ADMISSIONS: Final = "private/admissions/"
 NODE_FACTS: Final = "private/nodes/"
 NAMES: Final = "private/names/"
 COUNTERS: Final = "private/counters/"
 EVENTS: Final = "private/events/"
+REACH: Final = "private/reach/"
+ANNOUNCED: Final = "private/announced"
 SCHEMA: Final = "private/schema"
+AUTHORITIES: Final = "private/authority/"
+NODES_AUTHORITY: Final = "private/authority/nodes"
+USERS_AUTHORITY: Final = "private/authority/users"
+STORE_ACCESS: Final = "private/store"
+USERS: Final = "private/users/"
+TOKENS: Final = "private/tokens/"
+EVICTED: Final = "private/evicted/"
+FENCES: Final = "private/fence/"
+FENCED: Final = "private/fenced"
 
 CLUSTER: Final = ""
 NODES: Final = "Nodes"
@@ -79,6 +95,16 @@ def resource_type_path(name: str) -> str:
     return f"{RESOURCE_TYPES}\\{name}"
 
 
+def network_path(network: NetworkId) -> str:
+    """The registry path of a network."""
+    return f"{NETWORKS}\\{network}"
+
+
+def network_interface_path(interface: NetworkInterfaceId) -> str:
+    """The registry path of a network interface."""
+    return f"{NETWORK_INTERFACES}\\{interface}"
+
+
 def split_path(path: str) -> tuple[str, ...]:
     """The names that a registry path is made of; none for the root. Raises CallerError ERROR_INVALID_NAME."""
     if path == CLUSTER:
@@ -98,6 +124,7 @@ def registry_key(path: str) -> str:
     return key
 
 
+@lru_cache(maxsize=1024)  # the same few names again and again: of the registry's own keys
 def fold(name: str) -> str:
     """A name as part of a key: the same for all spellings that differ only in case."""
     return quote(name.casefold(), safe=" !#$&'()*+,;=@[]^_`{|}~-.:")
@@ -121,19 +148,49 @@ def lease(node: NodeId) -> str:
     return LEASES + node
 
 
+def admission(node: NodeId) -> str:
+    """When the node was admitted: this record's revision."""
+    return ADMISSIONS + node
+
+
 def node_facts(node: NodeId) -> str:
     """How to reach the node's daemon."""
     return NODE_FACTS + node
 
 
 def name_index(kind: str, name: str) -> str:
-    """Which object of a kind ("group", "resource", "node") has this name."""
+    """Which object of a kind has this name: "group", "resource", "node", "network", "netinterface"; or "subnet"."""
     return f"{NAMES}{kind}/{fold(name)}"
+
+
+def user(name: str) -> str:
+    """A user of the clients' door over TLS."""
+    return USERS + fold(name)
+
+
+def reach(node: NodeId) -> str:
+    """What the node says of its network interfaces: their links, and whom it reaches on them."""
+    return REACH + node
 
 
 def counter(what: str) -> str:
     """The last number given for ``what``."""
     return COUNTERS + what
+
+
+def token(id_: str) -> str:
+    """A token with which a machine may join."""
+    return TOKENS + id_
+
+
+def evicted(node: NodeId) -> str:
+    """What is remembered of a node that was evicted."""
+    return EVICTED + node
+
+
+def fence(node: NodeId) -> str:
+    """How the node is switched off; secrets are in it."""
+    return FENCES + node
 
 
 def event(time: datetime, node: NodeId, count: int) -> str:

@@ -21,6 +21,7 @@ from quorate.database.contract import (
     check_key,
     check_transaction,
 )
+from quorate.database.maintenance import StoreStatus
 
 
 class MemoryData:
@@ -85,6 +86,19 @@ class MemoryData:
             if after < oldest:
                 raise Compacted(f"changes up to revision {oldest} are gone, those after {after} were asked for")
             return tuple(self._log[index] for index in range(after - oldest, len(self._log)))
+
+    def compact(self, revision: int) -> None:
+        """Forget the changes up to a revision. ValueError: it is still to come."""
+        with self._lock:
+            if revision > self.revision:
+                raise ValueError(f"revision {revision} is still to come: the store is at {self.revision}")
+            while self._log and self._log[0][0].revision <= revision:
+                self._log.popleft()
+
+    def size(self) -> int:
+        """Bytes of all keys and values that stand now."""
+        with self._lock:
+            return sum(len(record.key) + len(record.value) for record in self._records.values())
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` after every change, from the thread that made it; returns how to stop that."""
@@ -194,3 +208,23 @@ class MemoryBlockingStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+
+
+class MemoryMaintenance:
+    """Looks after data in memory."""
+
+    def __init__(self, data: MemoryData) -> None:
+        """Look after the data of a ``MemoryStore``."""
+        self._data = data
+
+    async def status(self) -> StoreStatus:
+        """Look."""
+        size = self._data.size()
+        return StoreStatus(self._data.revision, size, size, quota_bytes=None, alarms=(), members=())
+
+    async def compact(self, revision: int) -> None:
+        """Forget the changes up to a revision."""
+        self._data.compact(revision)
+
+    async def defragment(self) -> None:
+        """Nothing to give back."""

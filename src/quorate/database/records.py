@@ -4,19 +4,16 @@ A record of a version that this program does not know is refused; a field that i
 written again, so that a newer node may add fields while older ones still write.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, Self, TypeAlias, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
-from quorate.clusapi.errors import FaultError
 from quorate.clusapi.identity import ImageId, NodeId, ResourceId
 from quorate.clusapi.json_types import JsonObject, JsonValue
-from quorate.clusapi.status import Status
+from quorate.database.documents import Document, Fields, parse_document, write_document
+from quorate.database.failover_records import FailoverState
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Document: TypeAlias = "dict[str, JsonValue]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,82 +22,6 @@ class Versioned(Generic[T_co]):
 
     value: T_co
     revision: int
-
-
-def write_document(version: int, fields: JsonObject, extra: JsonObject) -> bytes:
-    """Write a record; fields that another version left in ``extra`` are kept."""
-    return json.dumps({**extra, **fields, "version": version}, sort_keys=True, separators=(",", ":")).encode()
-
-
-def parse_document(data: bytes, newest: int, what: str) -> Document:
-    """Read a record's fields without its version. Raises FaultError: damaged, or newer than this program."""
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise _damaged(what, str(error)) from error
-    if not isinstance(document, dict):
-        raise _damaged(what, "not an object")
-    version = document.pop("version", None)
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise _damaged(what, f"version {version!r}")
-    if version > newest:
-        raise FaultError(
-            Status.ERROR_CLUSTER_OLD_VERSION,
-            f"{what} has version {version}, written by a newer Quorate; this one reads up to {newest}: upgrade it",
-        )
-    return document
-
-
-def _damaged(what: str, reason: str) -> FaultError:
-    sentence = f"{what} in the cluster database is damaged: {reason}"
-    return FaultError(Status.ERROR_CLUSTER_CANT_DESERIALIZE_DATA, sentence)
-
-
-class _Fields:
-    """Takes the fields of a document one by one, with their types; what is left over is ``extra``."""
-
-    def __init__(self, what: str, document: Mapping[str, JsonValue]) -> None:
-        self._what = what
-        self._left: Document = dict(document)
-
-    def text(self, name: str) -> str:
-        value = self._left.pop(name, None)
-        if not isinstance(value, str):
-            raise _damaged(self._what, f"{name} is {value!r}, not a text")
-        return value
-
-    def optional(self, name: str, kind: Callable[[str], T]) -> T | None:
-        if self._left.get(name) is None:
-            self._left.pop(name, None)
-            return None
-        return kind(self.text(name))
-
-    def number(self, name: str) -> int:
-        value = self._left.pop(name, None)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _damaged(self._what, f"{name} is {value!r}, not a whole number")
-        return value
-
-    def duration(self, name: str) -> float:
-        value = self._left.pop(name, None)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _damaged(self._what, f"{name} is {value!r}, not a number of seconds")
-        return float(value)
-
-    def flag(self, name: str) -> bool:
-        value = self._left.pop(name, None)
-        if not isinstance(value, bool):
-            raise _damaged(self._what, f"{name} is {value!r}, not true or false")
-        return value
-
-    def object_(self, name: str) -> JsonObject:
-        value = self._left.pop(name, None)
-        if not isinstance(value, Mapping):
-            raise _damaged(self._what, f"{name} is {value!r}, not an object")
-        return value
-
-    def rest(self) -> JsonObject:
-        return self._left
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +55,7 @@ class Ownership:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("an ownership record", parse_document(data, cls.VERSION, "an ownership record"))
+        fields = Fields("an ownership record", parse_document(data, cls.VERSION, "an ownership record"))
         return cls(
             holder=NodeId(fields.text("holder")),
             epoch=fields.number("epoch"),
@@ -175,7 +96,7 @@ class VmRunState:
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read what ``to_json`` wrote. Raises FaultError when it is damaged."""
-        fields = _Fields("a VM's run state", {"migration_progress": 0, **value})
+        fields = Fields("a VM's run state", {"migration_progress": 0, **value})
         return cls(
             vm_state=fields.number("vm_state"),
             migration_state=fields.number("migration_state"),
@@ -197,6 +118,8 @@ class RunState:
     resource_states: Mapping[ResourceId, int] = field(default_factory=dict)
     vm: VmRunState | None = None
     status_information: int = 0
+    failover: FailoverState = field(default_factory=FailoverState)
+    """What the failover policy remembers; records of older versions lack it."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     VERSION = 1
@@ -209,14 +132,16 @@ class RunState:
             "resource_states": {str(key): int(state) for key, state in self.resource_states.items()},
             "vm": None if self.vm is None else self.vm.to_json(),
             "status_information": self.status_information,
+            "failover": self.failover.to_json(),
         }
         return write_document(self.VERSION, fields, self.extra)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("a run state", document := parse_document(data, cls.VERSION, "a run state"))
-        states = _Fields("a run state", fields.object_("resource_states"))
+        older: Document = {"failover": FailoverState().to_json()}
+        fields = Fields("a run state", document := {**older, **parse_document(data, cls.VERSION, "a run state")})
+        states = Fields("a run state", fields.object_("resource_states"))
         vm = None if document.get("vm") is None else VmRunState.from_json(fields.object_("vm"))
         fields.optional("vm", str)  # an explicit null is no unknown field
         return cls(
@@ -225,36 +150,84 @@ class RunState:
             resource_states={ResourceId(key): states.number(key) for key in tuple(states.rest())},
             vm=vm,
             status_information=fields.number("status_information"),
+            failover=FailoverState.from_json(fields.object_("failover")),
             extra=fields.rest(),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A node's sign of life: it is valid for ``duration`` seconds from the moment its renewal was sent."""
+    """A node's sign of life: it is valid for ``duration`` seconds from the moment its renewal was sent (R9).
+
+    What follows ``duration`` came later: a record that lacks it was written by a program without a guard, and what it
+    then reads as lets nobody conclude from time alone that the node is dead (R10).
+    """
 
     incarnation: str
     sequence: int
     duration: float
+    seen: int = 0
+    """The store's revision of the newest view that the node had when it sent this renewal: whom it would ask for a
+    promise."""
+    resilience: float = 0.0
+    """Seconds for which the node may go on beyond the lease by promises, where not every configured node promised."""
+    ended: bool = False
+    """Somebody else has ended it: the node is Down as a fact of the database, and goes on as another incarnation."""
+    joining: bool = False
+    """The node has not yet recovered what it had, and its doors are not open."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     VERSION = 1
 
     def encode(self) -> bytes:
         """Write it."""
-        fields: Document = {"incarnation": self.incarnation, "sequence": self.sequence, "duration": self.duration}
+        fields: Document = {
+            "incarnation": self.incarnation,
+            "sequence": self.sequence,
+            "duration": self.duration,
+            "seen": self.seen,
+            "resilience": self.resilience,
+            "ended": self.ended,
+            "joining": self.joining,
+        }
         return write_document(self.VERSION, fields, self.extra)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("a lease", parse_document(data, cls.VERSION, "a lease"))
+        older: Document = {"seen": 0, "resilience": 0.0, "ended": False, "joining": False}
+        fields = Fields("a lease", {**older, **parse_document(data, cls.VERSION, "a lease")})
         return cls(
             incarnation=fields.text("incarnation"),
             sequence=fields.number("sequence"),
             duration=fields.duration("duration"),
+            seen=fields.number("seen"),
+            resilience=fields.duration("resilience"),
+            ended=fields.flag("ended"),
+            joining=fields.flag("joining"),
             extra=fields.rest(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Written in the transaction that admits a node, and never again: the record's revision is that of the admission.
+
+    Whoever had a view of that revision or a later one knew of the node (R10).
+    """
+
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    VERSION = 1
+
+    def encode(self) -> bytes:
+        """Write it."""
+        return write_document(self.VERSION, {}, self.extra)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read it. Raises FaultError when it is damaged or newer than this program."""
+        return cls(Fields("an admission", parse_document(data, cls.VERSION, "an admission")).rest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +260,7 @@ class NodeFacts:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("a node's facts", parse_document(data, cls.VERSION, "a node's facts"))
+        fields = Fields("a node's facts", parse_document(data, cls.VERSION, "a node's facts"))
         return cls(
             http_address=fields.text("http_address"),
             peers_address=fields.text("peers_address"),
@@ -314,7 +287,7 @@ class NameEntry:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("a name's entry", parse_document(data, cls.VERSION, "a name's entry"))
+        fields = Fields("a name's entry", parse_document(data, cls.VERSION, "a name's entry"))
         return cls(fields.text("id"), fields.rest())
 
 
@@ -334,7 +307,7 @@ class Counter:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = _Fields("a counter", parse_document(data, cls.VERSION, "a counter"))
+        fields = Fields("a counter", parse_document(data, cls.VERSION, "a counter"))
         return cls(fields.number("last"), fields.rest())
 
 

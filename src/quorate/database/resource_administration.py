@@ -6,7 +6,7 @@ from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.status import Status
 from quorate.database import keys
-from quorate.database.administration import Administration, Events, changed_key
+from quorate.database.administration import Administration, Events
 from quorate.database.creation import (
     NewResource,
     NewVirtualMachine,
@@ -16,7 +16,7 @@ from quorate.database.creation import (
 )
 from quorate.database.plan import Plan, Values, check_ids, commit_until_done
 from quorate.database.registry import ValueChanges
-from quorate.database.snapshot import ClusterSnapshot, ResourceInfo
+from quorate.database.snapshot import ResourceInfo
 from quorate.database.values import RegistryValue
 
 
@@ -159,31 +159,6 @@ class ResourceAdministration(Administration):
 
         await commit_until_done(self._store, plan)
 
-    async def set_dependencies(
-        self, resource: ResourceId, dependencies: Sequence[ResourceId], *, events: Events = ()
-    ) -> None:
-        """Set what a resource depends on.
-
-        Raises CallerError: ERROR_RESOURCE_NOT_FOUND, ERROR_INVALID_PARAMETER (not of this group),
-        ERROR_CIRCULAR_DEPENDENCY.
-        """
-
-        async def plan() -> tuple[Plan, None]:
-            snapshot = await self.snapshot()
-            info = snapshot.resource(resource)
-            group = snapshot.groups[info.group_id]
-            check_ids("resource of this group", dependencies, group.resources, Status.ERROR_INVALID_PARAMETER)
-            _check_no_circle(snapshot, info, dependencies)
-            planned = Plan()
-            record = await self._registry_record(keys.resource_path(resource))
-            value = RegistryValue.multi_sz(*dependencies) if dependencies else None
-            planned.replace(record, changed_key(record, {"Dependencies": value}))
-            await self._set_members(planned, group, group.resources)  # two changes that close a circle must meet
-            self._log.add(planned, events)
-            return planned, None
-
-        await commit_until_done(self._store, plan)
-
     # --- Virtual machines ------------------------------------------------------------------------------------------
 
     def new_vm_ids(self, vm_id: VmId | None = None) -> VirtualMachineIds:
@@ -230,16 +205,3 @@ class ResourceAdministration(Administration):
             return planned, new.ids
 
         return (await commit_until_done(self._store, plan))[1]
-
-
-def _check_no_circle(snapshot: ClusterSnapshot, resource: ResourceInfo, dependencies: Sequence[ResourceId]) -> None:
-    """Refuse dependencies through which a resource would need itself. Raises CallerError ERROR_CIRCULAR_DEPENDENCY."""
-    seen: set[ResourceId] = set()
-    pending = list(dependencies)
-    while pending:
-        id_ = pending.pop()
-        if id_ == resource.id:
-            raise CallerError(Status.ERROR_CIRCULAR_DEPENDENCY, f"the resource {resource.name!r} would need itself")
-        if id_ not in seen and id_ in snapshot.resources:
-            seen.add(id_)
-            pending.extend(snapshot.resources[id_].dependencies)

@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
+from quorate.clusapi.dependencies import Dependency, every, parse_dependency
 from quorate.clusapi.errors import CallerError, RefusalError
-from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.identity import GroupId, NetworkId, NetworkInterfaceId, NodeId, ResourceId, VmId
 from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
+from quorate.clusapi.versions import LevelRange
 from quorate.database import keys
 from quorate.database.contract import Change, Record, Snapshot
-from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned, check_schema
+from quorate.database.credentials import UserRecord
+from quorate.database.failover_records import CoordinatorRecord
+from quorate.database.levels import level_of, levels_of
+from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo, Reach, interface_info, network_info
+from quorate.database.records import Admission, Lease, NodeFacts, Ownership, RunState, Versioned, check_schema
 from quorate.database.values import KeyRecord, RegistryValues
 
 T = TypeVar("T")
+
+DEPENDENCY_EXPRESSION: Final = "DependencyExpression"
+"""Value of a resource's key: which of its ``Dependencies`` are alternatives; not there when all are needed."""
 
 TYPE_VIRTUAL_MACHINE: Final = "Virtual Machine"
 TYPE_VIRTUAL_MACHINE_CONFIGURATION: Final = "Virtual Machine Configuration"
@@ -31,6 +40,11 @@ class ClusterInfo:
     instance_id: str
     properties: RegistryValues
     revision: int
+
+    @property
+    def level(self) -> int:
+        """The functional level: what every node understands, and so what may be written."""
+        return level_of(self.properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,11 @@ class NodeInfo:
     def status(self) -> NodeStatus:
         """What the membership says of the node besides its state: the value StatusInformation."""
         return NodeStatus(self.properties.number("StatusInformation"))
+
+    @property
+    def levels(self) -> LevelRange:
+        """The functional levels that its program knows."""
+        return levels_of(self.properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,17 @@ class ResourceInfo:
     parameters_revision: int
 
     @property
+    def requirement(self) -> Dependency:
+        """What must be online before it: all of ``dependencies``, unless an expression says which are alternatives."""
+        text = self.properties.text(DEPENDENCY_EXPRESSION)
+        if text:
+            try:
+                return parse_dependency(text)
+            except CallerError:  # written past the operations, through the registry: the stricter reading holds
+                pass
+        return every(self.dependencies)
+
+    @property
     def vm_id(self) -> VmId | None:
         """The VM that the resource stands for, if any."""
         vm_id = self.parameters.text("VmId")
@@ -115,7 +145,13 @@ class ClusterSnapshot:
     ownership: Mapping[GroupId, Versioned[Ownership]]
     run: Mapping[GroupId, Versioned[RunState]]
     leases: Mapping[NodeId, Versioned[Lease]]
+    admissions: Mapping[NodeId, int]  # the revision at which the node was admitted; clusters of older versions lack it
     facts: Mapping[NodeId, Versioned[NodeFacts]]
+    users: Mapping[str, Versioned[UserRecord]]  # by their folded names; the same object until one changes
+    networks: Mapping[NetworkId, NetworkInfo]
+    network_interfaces: Mapping[NetworkInterfaceId, NetworkInterfaceInfo]
+    reach: Mapping[NodeId, Versioned[Reach]]
+    coordinator: Versioned[CoordinatorRecord] | None
 
     def find_node(self, id_or_name: str) -> NodeInfo | None:
         """The node with this id, or else with this name, without regard to case."""
@@ -132,6 +168,15 @@ class ClusterSnapshot:
     def find_resource_type(self, name: str) -> ResourceTypeInfo | None:
         """The resource type with this name, without regard to case."""
         return _find(self.resource_types, name, name, lambda type_: type_.name)
+
+    def find_network(self, id_or_name: str) -> NetworkInfo | None:
+        """The network with this id, or else with this name, without regard to case."""
+        return _find(self.networks, NetworkId(id_or_name.lower()), id_or_name, lambda network: network.name)
+
+    def find_network_interface(self, id_or_name: str) -> NetworkInterfaceInfo | None:
+        """The network interface with this id, or else with this name, without regard to case."""
+        id_ = NetworkInterfaceId(id_or_name.lower())
+        return _find(self.network_interfaces, id_, id_or_name, lambda interface: interface.name)
 
     def node(self, id_or_name: str) -> NodeInfo:
         """The node. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""
@@ -227,7 +272,18 @@ class _Table(Generic[T]):
 class SnapshotBuilder:
     """Follows the records of the database and makes snapshots of them."""
 
-    PREFIXES: Final = (keys.REGISTRY, keys.OWNERSHIP, keys.RUN, keys.LEASES, keys.NODE_FACTS, keys.SCHEMA)
+    PREFIXES: Final = (
+        keys.REGISTRY,
+        keys.OWNERSHIP,
+        keys.RUN,
+        keys.LEASES,
+        keys.ADMISSIONS,
+        keys.NODE_FACTS,
+        keys.USERS,
+        keys.REACH,
+        keys.COORDINATOR,
+        keys.SCHEMA,
+    )
 
     def __init__(self, snapshot: Snapshot) -> None:
         """Begin with the records of ``PREFIXES``. Raises FaultError when one of them cannot be understood."""
@@ -237,13 +293,20 @@ class SnapshotBuilder:
         self._ownership = _Table(keys.OWNERSHIP, Ownership.decode)
         self._run = _Table(keys.RUN, RunState.decode)
         self._leases = _Table(keys.LEASES, Lease.decode)
+        self._admissions = _Table(keys.ADMISSIONS, Admission.decode)
         self._facts = _Table(keys.NODE_FACTS, NodeFacts.decode)
+        self._users = _Table(keys.USERS, UserRecord.decode)
+        self._reach = _Table(keys.REACH, Reach.decode)
+        private = (self._ownership, self._run, self._leases, self._admissions, self._facts, self._users)
+        self._coordinator = _Table(keys.COORDINATOR, CoordinatorRecord.decode)  # one record, with an empty name
+        self._tables = (self._registry, *private, self._reach, self._coordinator)
         self._objects: _Objects | None = None
+        self._before: _Objects | None = None
         for record in snapshot.records:
             if record.key == keys.SCHEMA:
                 check_schema(record.value)
                 self._schema = True
-        for table in (self._registry, self._ownership, self._run, self._leases, self._facts):
+        for table in self._tables:
             table.load(snapshot.records)
 
     def apply(self, changes: Iterable[Change]) -> bool:
@@ -257,7 +320,7 @@ class SnapshotBuilder:
                 self._schema = change.value is not None
                 seen = True
                 continue
-            for table in (self._registry, self._ownership, self._run, self._leases, self._facts):
+            for table in self._tables:
                 if change.key.startswith(table.prefix):
                     table.apply(change)
                     seen = True
@@ -272,7 +335,7 @@ class SnapshotBuilder:
                 Status.ERROR_CLUSTER_NOT_INSTALLED, "this database holds no cluster yet: create one first"
             )
         if self._objects is None:
-            self._objects = _build_objects(self._registry.view)
+            self._objects = self._before = _build_objects(self._registry.view, self._before)
         objects = self._objects
         return ClusterSnapshot(
             revision=self.revision,
@@ -284,7 +347,13 @@ class SnapshotBuilder:
             ownership=_by_id(self._ownership.view, GroupId),
             run=_by_id(self._run.view, GroupId),
             leases=_by_id(self._leases.view, NodeId),
+            admissions=MappingProxyType({NodeId(id_): row.revision for id_, row in self._admissions.view.items()}),
             facts=_by_id(self._facts.view, NodeId),
+            users=self._users.view,
+            networks=objects.networks,
+            network_interfaces=objects.network_interfaces,
+            reach=_by_id(self._reach.view, NodeId),
+            coordinator=self._coordinator.view.get(""),
         )
 
 
@@ -304,26 +373,40 @@ class _Objects:
     groups: Mapping[GroupId, GroupInfo]
     resources: Mapping[ResourceId, ResourceInfo]
     resource_types: Mapping[str, ResourceTypeInfo]
+    networks: Mapping[NetworkId, NetworkInfo]
+    network_interfaces: Mapping[NetworkInterfaceId, NetworkInterfaceInfo]
 
 
 _Tree = Mapping[str, Versioned[KeyRecord]]
 
 
-def _build_objects(tree: _Tree) -> _Objects:
+def _build_objects(tree: _Tree, before: _Objects | None = None) -> _Objects:
+    """Make the objects; those of ``before`` whose records have not changed are the same ones."""
     root = tree.get("", Versioned(KeyRecord(""), 0))
     values = root.value.values
     cluster = ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision)
     nodes = {node.id: node for node in sorted(_nodes(tree), key=lambda node: (len(node.id), node.id))}
-    groups = {group.id: group for group in sorted(_groups(tree), key=lambda group: group.name.casefold())}
+    known_groups = {} if before is None else before.groups
+    groups = {group.id: group for group in sorted(_groups(tree, known_groups), key=lambda group: group.name.casefold())}
+    # Whose possible owners were not named follows the nodes.
+    known = {} if before is None or tuple(before.nodes) != tuple(nodes) else before.resources
     resources = {
-        resource.id: resource for group in groups.values() for resource in _resources(tree, group, tuple(nodes))
+        resource.id: resource for group in groups.values() for resource in _resources(tree, group, tuple(nodes), known)
     }
     types = {
         key.value.name: ResourceTypeInfo(key.value.name, key.value.values, _parameters(tree, path).value, key.revision)
         for path, key in _children(tree, keys.RESOURCE_TYPES)
     }
+    networks = (network_info(key) for _, key in _children(tree, keys.NETWORKS))
+    interfaces = (interface_info(key) for _, key in _children(tree, keys.NETWORK_INTERFACES))
     return _Objects(
-        cluster, MappingProxyType(nodes), MappingProxyType(groups), MappingProxyType(resources), MappingProxyType(types)
+        cluster,
+        MappingProxyType(nodes),
+        MappingProxyType(groups),
+        MappingProxyType(resources),
+        MappingProxyType(types),
+        MappingProxyType({info.id: info for info in sorted(networks, key=lambda info: info.name.casefold())}),
+        MappingProxyType({info.id: info for info in sorted(interfaces, key=lambda info: info.name.casefold())}),
     )
 
 
@@ -344,8 +427,12 @@ def _nodes(tree: _Tree) -> Iterable[NodeInfo]:
         yield NodeInfo(NodeId(key.value.name), values.text("NodeName"), paused, values, key.revision)
 
 
-def _groups(tree: _Tree) -> Iterable[GroupInfo]:
+def _groups(tree: _Tree, known: Mapping[GroupId, GroupInfo]) -> Iterable[GroupInfo]:
     for _, key in _children(tree, keys.GROUPS):
+        before = known.get(GroupId(key.value.name))
+        if before is not None and before.revision == key.revision:
+            yield before
+            continue
         values = key.value.values
         yield GroupInfo(
             id=GroupId(key.value.name),
@@ -358,13 +445,20 @@ def _groups(tree: _Tree) -> Iterable[GroupInfo]:
         )
 
 
-def _resources(tree: _Tree, group: GroupInfo, all_nodes: tuple[NodeId, ...]) -> Iterable[ResourceInfo]:
+def _resources(
+    tree: _Tree, group: GroupInfo, all_nodes: tuple[NodeId, ...], known: Mapping[ResourceId, ResourceInfo]
+) -> Iterable[ResourceInfo]:
     for id_ in group.resources:
         path = f"{keys.fold(keys.RESOURCES)}/{id_}"
         key = tree.get(path)
         if key is None:
             continue
         values, parameters = key.value.values, _parameters(tree, path)
+        before = known.get(id_)
+        revisions = (key.revision, parameters.revision, group.id)
+        if before is not None and (before.revision, before.parameters_revision, before.group_id) == revisions:
+            yield before
+            continue
         possible = tuple(NodeId(node) for node in values.texts("PossibleOwners"))
         yield ResourceInfo(
             id=id_,

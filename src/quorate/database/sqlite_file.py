@@ -162,6 +162,40 @@ class SqliteFile:
         with self._guarded("writing") as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
+    def compact(self, revision: int) -> None:
+        """Forget the changes up to a revision. ValueError: it is still to come."""
+        with self._guarded("compacting") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                now = _meta(connection, "revision")
+                if revision > now:
+                    raise ValueError(f"revision {revision} is still to come: the store is at {now}")
+                if revision > _meta(connection, "compacted"):
+                    connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
+                    connection.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,))
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes that the file takes with what was not moved into it yet, and those of its pages that hold something."""
+        with self._guarded("reading") as connection:
+            pages, free, page = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        log = self._path.with_name(self._path.name + "-wal")
+        size = self._path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+        return size, (pages - free) * page
+
+    def vacuum(self) -> None:
+        """Write the file anew without its free pages."""
+        with self._guarded("defragmenting") as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close the connection; it would open again at the next use."""
         if self._connection is not None:

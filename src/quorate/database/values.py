@@ -14,7 +14,7 @@ from typing import Final, Self, TypeAlias
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.status import Status
-from quorate.database.records import parse_document, write_document
+from quorate.database.documents import parse_document, write_document
 
 MAX_VALUE_NAME: Final = 16383  # characters, as the Windows registry has it
 

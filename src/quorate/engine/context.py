@@ -9,6 +9,7 @@ from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, NodeId
 from quorate.clusapi.json_types import JsonValue
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.engine.guard import GuardLink
 from quorate.engine.journal import Journals
 from quorate.engine.lease import LeaseKeeper
 from quorate.engine.paths import NodePaths
@@ -27,9 +28,12 @@ class EngineContext:
     hypervisor: Hypervisor
     view: ClusterView
     lease: LeaseKeeper
+    guard: GuardLink
     peers: Peers
     journals: Journals
     paths: NodePaths
+    migration_host: str | None = None
+    """The node's own address, at which memory of virtual machines comes in; None: by sockets of this machine."""
 
     def now(self) -> float:
         """Monotonic seconds."""

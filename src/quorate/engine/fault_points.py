@@ -44,6 +44,8 @@ class Point(Enum):
     """Destination: the guest runs and the mark is in the database; the brain has not heard the answer."""
     ENDING = "ending"
     """Source: it is about to end its QEMU."""
+    TAKING_OVER = "taking over"
+    """Coordinator: a dead node's group is about to be given to another one. Not of a migration."""
 
 
 class FaultPoints:

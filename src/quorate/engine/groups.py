@@ -1,40 +1,44 @@
 """The groups that this node owns: taken on when the record names this node, let go when it names another.
 
-Moving a group without a running VM is a matter of its records: its giver has stopped it, writes the other node into the
-record, and that node brings it online if it is wanted online.
+What is done with them is in `starts` (the order in which they come online), `failures` (restart and failover), `moves`
+(to other nodes) and `group_upkeep` (what waits, is tried again, or goes home).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
-from quorate.clusapi.errors import ClusterError, RefusalError
-from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
-from quorate.clusapi.states import (
-    GroupMoveFlags,
-    GroupPriority,
-    NodeState,
-    ResourceOfflineFlags,
-    ResourceState,
-    RestartAction,
-    VmResdllContext,
-    VmState,
-)
+from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContext
 from quorate.clusapi.status import Status
-from quorate.cluster.restart import RestartHistory, RestartPolicy, plan_restart
+from quorate.cluster.picture import PARKED
 from quorate.database.group_configuration import GroupConfiguration
-from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot, GroupInfo, ResourceInfo
+from quorate.database.snapshot import (
+    TYPE_VIRTUAL_MACHINE,
+    TYPE_VIRTUAL_MACHINE_CONFIGURATION,
+    ClusterSnapshot,
+    GroupInfo,
+    ResourceInfo,
+)
+from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.context import EngineContext
-from quorate.engine.hosted import HostedVm, OwnedGroup, to_brain
+from quorate.engine.failures import Failures
+from quorate.engine.group_upkeep import GroupUpkeep
+from quorate.engine.holdings import Holdings
+from quorate.engine.hosted import HostedVm, OwnedGroup
 from quorate.engine.migrations import Migrations
+from quorate.engine.moves import Moves
+from quorate.engine.pictures import PictureOf
+from quorate.engine.regrouping import change_resource_group
+from quorate.engine.starts import Cause, Starts
 from quorate.engine.supervised import spawn
+from quorate.hosting.contract import ResourceFailure, ResourceStateChange
 from quorate.hosting.host import Host
-from quorate.migration.ownership import Cas, CasAnswered, CasKind
 
-DO_NOT_UPDATE_PERSISTENT_STATE = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+_VM_TYPES = frozenset({TYPE_VIRTUAL_MACHINE.casefold(), TYPE_VIRTUAL_MACHINE_CONFIGURATION.casefold()})
 RETRY = 0.5
 """Seconds after which a group that could not be brought in line is looked at again."""
 
@@ -44,16 +48,29 @@ _log = structlog.get_logger("groups")
 class Groups:
     """Implements `RunStates` of `hosting`, and the moves of groups."""
 
-    def __init__(self, context: EngineContext, migrations: Migrations) -> None:
-        """Own nothing until `start`."""
+    def __init__(
+        self,
+        context: EngineContext,
+        migrations: Migrations,
+        picture: PictureOf,
+        clock: ClusterClock,
+        is_writable: Callable[[], bool],
+    ) -> None:
+        """Own nothing until `start`. ``picture`` is how placement sees the cluster.
+
+        ``is_writable`` tells whether the database has answered this node lately.
+        """
         self._context = context
         self._migrations = migrations
-        self._host: Host | None = None
-        self._owned: dict[GroupId, OwnedGroup] = {}
-        self._attached: dict[GroupId, tuple[int, ...]] = {}
-        self._restarts: dict[ResourceId, RestartHistory] = {}
+        self._holdings = self.holdings = Holdings(context, migrations)
+        self._starts = Starts(self._holdings, clock)
+        self._moves = Moves(self._holdings, picture, lambda group: self._starts.request(group, Cause.BOOT))
+        self._failures = Failures(self._holdings, self._starts, self._moves, picture, clock, is_writable)
+        self._upkeep = GroupUpkeep(self._holdings, self._starts, self._moves, picture)
+        self._owned = self._holdings.owned
+        self._attached = self._holdings.attached
+        self._first_look = True
         self._changed = asyncio.Event()
-        self._moving: set[GroupId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
         migrations.on_arrived = self._on_arrived
@@ -63,13 +80,18 @@ class Groups:
 
     def bind(self, host: Host) -> None:
         """Know the host of resources; before anything is recovered."""
-        self._host = host
+        self._holdings.bind(host)
+
+    @property
+    def _host(self) -> Host:
+        return self._holdings.host
 
     def start(self) -> None:
         """Begin to follow the records; what recovery has taken on already is attached first."""
         self._context.view.subscribe(lambda snapshot: self._changed.set())
         self._changed.set()
         self._follower = asyncio.create_task(self._follow())
+        self._upkeep.start()
 
     def look_again(self) -> None:
         """Bring everything in line once more: something has changed that the database does not show."""
@@ -81,6 +103,8 @@ class Groups:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for part in (self._upkeep, self._failures, self._moves, self._starts):
+            await part.close()
 
     def own(self, group: OwnedGroup) -> None:
         """Own a group that was recovered or has arrived."""
@@ -101,17 +125,31 @@ class Groups:
         self, group_id: GroupId, states: Mapping[ResourceId, ResourceState], persistent_state: bool | None
     ) -> None:
         """Write the states of all resources of a group of ours."""
-        owned = self._owned.get(group_id)
-        if owned is None:
-            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
-        await owned.write_resource_states(states, persistent_state)
+        await self._holdings.get(group_id).write_resource_states(states, persistent_state)
 
     async def configure(self, group_id: GroupId, change: GroupConfiguration, events: Sequence[EventRecord]) -> None:
         """Change common properties of a group of ours, all or none."""
-        owned = self._owned.get(group_id)
-        if owned is None:
-            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
-        await owned.configure(change, events)
+        await self._holdings.get(group_id).configure(change, events)
+
+    async def change_resource_group(self, resource: ResourceId, group: GroupId, events: Sequence[EventRecord]) -> None:
+        """Put a resource with its dependency tree into another group; both are ours."""
+        await change_resource_group(self._holdings, resource, group, events)
+
+    # --- what others ask, and news of the host ---------------------------------------------------------------------
+
+    async def move(
+        self, group_id: GroupId, wanted: NodeId | None, flags: GroupMoveFlags, vm_context: VmResdllContext | None
+    ) -> Status:
+        """Move a group of ours: 997 under way, 0 there already."""
+        return await self._moves.move(group_id, wanted, flags, vm_context)
+
+    def on_state_changed(self, change: ResourceStateChange) -> None:
+        """A resource of this node has changed its state."""
+        self._failures.on_state_changed(change)
+
+    def on_failed(self, failure: ResourceFailure) -> None:
+        """A resource of this node that was to be online has failed."""
+        self._failures.on_failed(failure)
 
     # --- following the records -------------------------------------------------------------------------------------
 
@@ -123,6 +161,8 @@ class Groups:
                 await self._supervised(group_id, self._settle_owned)
             for group in self._context.view.snapshot.groups_of(self._context.node):
                 await self._supervised(group.id, self._settle_ours)
+            self._first_look = False
+            self._starts.look()
 
     async def _supervised(self, group_id: GroupId, settle: Callable[[GroupId], Awaitable[None]]) -> None:
         """Bring one group in line; whatever goes wrong with it holds up no other, and is tried again."""
@@ -146,17 +186,11 @@ class Groups:
         """Take on a group that the record gives to this node, or what has changed of one."""
         snapshot = self._context.view.snapshot
         group = snapshot.groups.get(group_id)
-        if group is None or snapshot.owner_of(group_id) != self._context.node or self._is_busy(group_id):
+        if group is None or snapshot.owner_of(group_id) != self._context.node or self._holdings.is_busy(group_id):
             return
         known = _facts_revisions(group, snapshot.resources_of(group_id))
         if self._attached.get(group_id) != known and not self._is_older(snapshot, group_id):
             await self._take_on(group, snapshot, known)
-
-    def _is_busy(self, group_id: GroupId) -> bool:
-        """Tell whether a migration, or the recovery of one, has the say over a group."""
-        migrations = self._migrations
-        arriving = any(session.group == group_id for session in migrations.incoming.values())
-        return arriving or group_id in migrations.outgoing or group_id in migrations.recovering
 
     def _is_older(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether this node knows the group's record from a write that the snapshot does not show yet."""
@@ -164,7 +198,6 @@ class Groups:
         return owned is not None and snapshot.revision < owned.ownership.revision
 
     async def _take_on(self, group: GroupInfo, snapshot: ClusterSnapshot, known: tuple[int, ...]) -> None:
-        assert self._host is not None, "groups are followed once there is a host"
         arrived = group.id not in self._attached
         owned = self._owned.get(group.id)
         if owned is None:
@@ -189,6 +222,8 @@ class Groups:
         pending = (ResourceState.ONLINE_PENDING, ResourceState.OFFLINE_PENDING)
         runs = owned.instance is not None
         for resource in snapshot.resources_of(owned.group):
+            if resource.type.casefold() not in _VM_TYPES:
+                continue  # something else in the group: whether that runs, its own type says
             if runs or states.get(resource.id) in pending:
                 states[resource.id] = ResourceState.ONLINE if runs else ResourceState.OFFLINE
         return states
@@ -208,33 +243,26 @@ class Groups:
         self, owned: OwnedGroup, group: GroupInfo, snapshot: ClusterSnapshot, states: Mapping[ResourceId, ResourceState]
     ) -> None:
         """A group that is ours since now: report what is lost, start what is wanted and does not run."""
-        assert self._host is not None
-        resources = snapshot.resources_of(group.id)
+        cause = Cause.BOOT if self._first_look else Cause.ARRIVAL
         vm_resource = snapshot.vm_resource(group.id)
         if isinstance(owned, HostedVm) and vm_resource is not None:
-            if owned.instance is None and states.get(vm_resource.id) is ResourceState.ONLINE:
-                self._migrations.report_lost(owned, "it was not there when the daemon looked")
-                return
             if owned.instance is not None:
                 return
-        found = [states.get(r.id, ResourceState.OFFLINE) for r in resources]
-        # What has failed stays failed: the policy has had its say, and a daemon's restart is no reason to ask again.
-        if owned.run.persistent_state and ResourceState.FAILED not in found and set(found) - {ResourceState.ONLINE}:
-            _log.info("bringing a group online that is wanted online", group=group.name)
-            self._spawn(self._online_group(group.id), f"{group.name} comes online")
-
-    async def _online_group(self, group: GroupId) -> None:
-        assert self._host is not None
-        try:
-            await self._host.online_group(group)
-        except ClusterError as error:
-            _log.warning("a group was not brought online", group=group, sentence=error.sentence)
+            if states.get(vm_resource.id) is ResourceState.ONLINE:
+                self._failures.expect_lost_at_boot(group.id)
+                self._migrations.report_lost(owned, "it was not there when the daemon looked")
+                return
+        found = {states.get(r.id, ResourceState.OFFLINE) for r in snapshot.resources_of(group.id)}
+        # What the policy has given up, or has parked, stays so: a daemon's restart is no reason to ask again.
+        stands_still = owned.run.failover.failed_at is not None or owned.run.status_information & int(PARKED)
+        if owned.run.persistent_state and not stands_still and found - {ResourceState.ONLINE}:
+            _log.info("bringing a group online that is wanted online", group=group.name, cause=cause.value)
+            self._starts.want(group.id, cause)
 
     async def _let_go(self, group: GroupId) -> None:
-        assert self._host is not None
         owned = self._owned.pop(group, None)
         self._attached.pop(group, None)
-        await self._host.detach_group(group)
+        await self._host.detach_group(group, end=True)
         if isinstance(owned, HostedVm):
             if owned.instance is not None:
                 # The record names another node: whatever this is, it may not run (I2).
@@ -245,7 +273,6 @@ class Groups:
     # --- news of migrations and of VMs that are gone ---------------------------------------------------------------
 
     async def _on_arrived(self, vm: HostedVm) -> None:
-        assert self._host is not None
         self.own(vm)
         snapshot = self._context.view.snapshot
         group = snapshot.groups.get(vm.group)
@@ -258,10 +285,9 @@ class Groups:
         self._attached[vm.group] = _facts_revisions(group, resources)
 
     async def _on_left(self, group: GroupId) -> None:
-        assert self._host is not None
         self._owned.pop(group, None)
         self._attached.pop(group, None)
-        await self._host.detach_group(group)
+        await self._host.detach_group(group, end=True)  # what is in the group besides the VM comes online over there
         self._changed.set()
 
     async def _on_image_lost(self, group: GroupId, sentence: str) -> None:
@@ -270,172 +296,17 @@ class Groups:
             self._migrations.report_lost(vm, sentence)
 
     def _on_vm_failed(self, group: GroupId, sentence: str, by_guest: bool) -> None:
-        assert self._host is not None
         resource = self._context.view.snapshot.vm_resource(group)
         if resource is None or group not in self._attached:
             return
         if by_guest:
-            self._host.on_resource_stopped(resource.id, sentence)
-            self._spawn(self._no_longer_wanted(group), f"{resource.name} is not wanted online any more")
+            self._host.on_resource_stopped(resource.id, sentence)  # and, by its ShutdownAction, is not wanted any more
             return
         self._host.on_resource_failed(resource.id, sentence)
-        history = self._restarts.get(resource.id, RestartHistory())
-        policy = _restart_policy(resource)
-        decision = plan_restart(policy, history, self._context.now())
-        self._restarts[resource.id] = decision.history
-        _log.info("a virtual machine has failed", vm=resource.name, sentence=decision.sentence)
-        if decision.restart:
-            self._spawn(self._restart(resource, policy.delay, decision.sentence), f"the restart of {resource.name}")
-
-    async def _no_longer_wanted(self, group: GroupId) -> None:
-        """A guest that shut itself down is not started again by the next daemon."""
-        owned = self._owned.get(group)
-        if owned is not None:
-            await owned.tell(lambda run: replace(run, persistent_state=False), ())
-
-    async def _restart(self, resource: ResourceInfo, delay: float, sentence: str) -> None:
-        assert self._host is not None
-        await asyncio.sleep(delay)
-        if self._host.state(resource.id) is not ResourceState.FAILED:
-            return  # somebody has taken it offline, or online, meanwhile
-        event = self._context.event(EventKind.VM_STATE, resource.group_id, f"started from its disks: {sentence}")
-        try:
-            await self._context.database.append_events((event,))
-            await self._host.online_resource(resource.id)
-        except ClusterError as error:
-            _log.warning("a virtual machine was not restarted", vm=resource.name, sentence=error.sentence)
-
-    # --- moves -----------------------------------------------------------------------------------------------------
-
-    async def move(
-        self, group_id: GroupId, wanted: NodeId | None, flags: GroupMoveFlags, vm_context: VmResdllContext | None
-    ) -> Status:
-        """Move a group of ours: 997 under way, 0 there already."""
-        owned = self._owned.get(group_id)
-        if owned is None:
-            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
-        if wanted == self._context.node:
-            return Status.ERROR_SUCCESS
-        vm = self._migrations.find(group_id)
-        live = vm is not None and vm.state is VmState.RUNNING
-        if live and vm_context is None:
-            vm_context = _default_move_type(await self._context.database.snapshot(), group_id)
-        if live and vm_context is VmResdllContext.LIVE_MIGRATION:
-            name = None if wanted is None else self._context.name_of(wanted)
-            await self._migrations.start_migration(group_id, name)
-            return Status.ERROR_IO_PENDING
-        if group_id in self._migrations.outgoing or group_id in self._moving:
-            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being moved: wait, or cancel that")
-        destination = self._choose(group_id, wanted)
-        self._moving.add(group_id)
-        self._spawn(self._move_offline(owned, destination, vm_context), f"the move of {owned.name}")
-        return Status.ERROR_IO_PENDING
-
-    def _choose(self, group_id: GroupId, wanted: NodeId | None) -> NodeId:
-        snapshot = self._context.view.snapshot
-        resources = snapshot.resources_of(group_id)
-        group = snapshot.groups[group_id]
-        order = [*group.preferred_owners, *(n for n in snapshot.nodes if n not in group.preferred_owners)]
-        for node in order if wanted is None else (wanted,):
-            state = self._context.view.node_state(node)
-            possible = all(node in r.possible_owners for r in resources)
-            if node != self._context.node and state is NodeState.UP and possible:
-                return node
-        if wanted is None:
-            raise RefusalError(Status.ERROR_HOST_NODE_NOT_AVAILABLE, f"no other node can take {group.name} now")
-        state = self._context.view.node_state(wanted)
-        name = self._context.name_of(wanted)
-        if state is NodeState.PAUSED:
-            raise RefusalError(Status.ERROR_CLUSTER_NODE_PAUSED, f"{name} is paused: resume it, or name another node")
-        if state is not NodeState.UP:
-            raise RefusalError(Status.ERROR_CLUSTER_NODE_DOWN, f"{name} is down: start it, or name another node")
-        raise RefusalError(
-            Status.ERROR_NODE_CANT_HOST_RESOURCE, f"{name} is not a possible owner of all resources of {group.name}"
-        )
-
-    async def _move_offline(self, owned: OwnedGroup, destination: NodeId, context: VmResdllContext | None) -> None:
-        """Take the group offline if it is not, write the other node into the record; it does the rest."""
-        assert self._host is not None
-        wanted_online = owned.run.persistent_state
-        try:
-            await self._host.offline_group(owned.group, DO_NOT_UPDATE_PERSISTENT_STATE, context)
-            await self._host.wait_settled(owned.group)
-            self._check_is_off(owned)
-            await self._give(owned, destination, wanted_online)
-        except ClusterError as error:
-            _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
-            if wanted_online:
-                await self._online_group(owned.group)
-        finally:
-            self._moving.discard(owned.group)
-
-    def _check_is_off(self, owned: OwnedGroup) -> None:
-        """Check that nothing of a group runs here, before it is given away (I3).
-
-        Raises:
-            RefusalError: 5023, with what still runs and why.
-        """
-        assert self._host is not None
-        states = self._host.states(owned.group)
-        still_on = [id_ for id_, state in states.items() if state is not ResourceState.OFFLINE]
-        if isinstance(owned, HostedVm) and owned.instance is not None:
-            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go off: {owned.vm.sentence}")
-        if still_on:
-            sentence = self._host.sentence(still_on[0])
-            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go offline: {sentence}")
-
-    async def _give(self, owned: OwnedGroup, destination: NodeId, wanted_online: bool) -> None:
-        owned.check_ours("the move")
-        record = to_brain(owned.ownership)
-        cas = Cas(CasKind.GIVE, 1, record, destination, record.image)
-        name = self._context.name_of(destination)
-        event = self._context.event(
-            EventKind.GROUP_OWNER,
-            owned.group,
-            f"given to {name}, epoch {cas.epoch}",
-            before=self._context.node_name,
-            after=name,
-        )
-        answer = await owned.change_owner(
-            cas, lambda run: replace(run, default_owner=destination, persistent_state=wanted_online), (event,)
-        )
-        if not isinstance(answer, CasAnswered):
-            raise RefusalError(
-                Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the record of {owned.name} was not changed"
-            )
 
     def _spawn(self, work: Coroutine[object, object, None], what: str) -> None:
         spawn(self._tasks, work, what)
 
 
-FOLLOW_CLUSTER_RULE = 0xFFFFFFFF
-"""DefaultMoveType: as the group's priority and the type's MoveTypeThreshold say."""
-
-
-def _default_move_type(snapshot: ClusterSnapshot, group: GroupId) -> VmResdllContext:
-    """Tell how a running VM moves when nobody says: as its DefaultMoveType, or live unless its priority is low."""
-    resource = snapshot.vm_resource(group)
-    own = (
-        FOLLOW_CLUSTER_RULE if resource is None else resource.parameters.number("DefaultMoveType", FOLLOW_CLUSTER_RULE)
-    )
-    if own <= VmResdllContext.LIVE_MIGRATION:
-        return VmResdllContext(own)
-    type_ = snapshot.find_resource_type(TYPE_VIRTUAL_MACHINE)
-    usual = int(GroupPriority.MEDIUM)
-    threshold = usual if type_ is None else type_.parameters.number("MoveTypeThreshold", usual)
-    priority = snapshot.groups[group].properties.number("Priority", usual)
-    return VmResdllContext.LIVE_MIGRATION if priority >= threshold else VmResdllContext.SAVE
-
-
 def _facts_revisions(group: GroupInfo, resources: tuple[ResourceInfo, ...]) -> tuple[int, ...]:
     return (group.revision, *(r.revision for r in resources))
-
-
-def _restart_policy(resource: ResourceInfo) -> RestartPolicy:
-    values = resource.properties
-    return RestartPolicy(
-        action=RestartAction(values.number("RestartAction", RestartAction.RESTART_NOTIFY)),
-        threshold=values.number("RestartThreshold", 3),
-        period=values.number("RestartPeriod", 900_000) / 1000,
-        delay=values.number("RestartDelay", 500) / 1000,
-    )

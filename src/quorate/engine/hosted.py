@@ -5,7 +5,8 @@ group writes nothing. Writes of one group happen one after another.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import structlog
@@ -14,14 +15,16 @@ from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, ResourceId, VmId
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import MigrationState, ResourceState, VmState
+from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import StoreUnavailable
+from quorate.database.failover_records import FailoverState
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
 from quorate.engine.supervised import spawn
+from quorate.engine.vcpus import let_run
 from quorate.hypervisor.contract import Instance
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord
 
@@ -31,6 +34,13 @@ LATER = 1.0
 """Seconds between two tries to write a state that a silent database has missed."""
 WAITING_IN_QUEUE = 0x4
 """StatusInformation of a group: waiting in the queue for a move."""
+
+STANDSTILL = int(
+    GroupStatus.WAITING_TO_START
+    | GroupStatus.PHYSICAL_RESOURCES_LACKING
+    | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT
+)
+"""StatusInformation of a group that is offline though wanted online."""
 
 _log = structlog.get_logger("groups")
 
@@ -64,6 +74,15 @@ async def write_ownership(
     return CasAnswered(cas.attempt, to_brain(answer))
 
 
+def _forget_standstill(run: RunState, states: Mapping[ResourceId, ResourceState]) -> RunState:
+    """A group that is on its way, or that nobody wants online any more, waits for nothing and has not been given up."""
+    comes = any(state is ResourceState.ONLINE or state.is_pending for state in states.values())
+    if ResourceState.FAILED in states.values() or (run.persistent_state and not comes):
+        return run
+    failover = replace(run.failover, failed_at=None, retried=False, sentence="")
+    return replace(run, status_information=run.status_information & ~STANDSTILL, failover=failover)
+
+
 class OwnedGroup:
     """A group that this node owns: its two private records as this node knows them."""
 
@@ -81,6 +100,12 @@ class OwnedGroup:
         """The group's name, for people."""
         info = self.context.view.snapshot.groups.get(self.group)
         return info.name if info is not None else self.group
+
+    @asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Have the group's records to oneself, for a write of other records that goes with them."""
+        async with self._writing:
+            yield
 
     async def write(self, change: Callable[[RunState], RunState], events: Sequence[EventRecord] = ()) -> None:
         """Change the run state, durably.
@@ -153,7 +178,10 @@ class OwnedGroup:
 
         def change(run: RunState) -> RunState:
             wanted = run.persistent_state if persistent_state is None else persistent_state
-            return replace(run, resource_states={id_: int(s) for id_, s in states.items()}, persistent_state=wanted)
+            written = replace(run, resource_states={id_: int(s) for id_, s in states.items()}, persistent_state=wanted)
+            if persistent_state:  # a person wants it online: what had failed before counts no more
+                written = replace(written, failover=FailoverState(away=run.failover.away))
+            return _forget_standstill(written, states)
 
         await self.write(change, (event,))
 
@@ -300,24 +328,12 @@ class HostedVm(OwnedGroup):
 
         Raises:
             RefusalError: 5016, another node owns the VM.
-            FaultError: the database or QEMU did not answer, or the lease has run out meanwhile; the guest stands.
+            FaultError: the database or QEMU did not answer, the lease has run out meanwhile, or there is no guard; the
+                guest stands.
         """
         incarnation = self.context.lease.incarnation
         await self.keep(instance.image, doing)
-        self.check_lease(incarnation, doing)
-        await instance.cont()
-
-    def check_lease(self, incarnation: str, doing: str) -> None:
-        """Check that the lease is held under the incarnation under which a right to run was won (R2).
-
-        Raises:
-            FaultError: 5052, it is not.
-        """
-        if not self.context.lease.is_held or self.context.lease.incarnation != incarnation:
-            raise FaultError(
-                Status.ERROR_CLUSTER_NODE_NOT_MEMBER,
-                f"the lease of {self.context.node_name} ran out during {doing} of {self.name}: it was not run",
-            )
+        await let_run(self.context, instance, self.name, doing, incarnation)
 
     # --- news ------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import structlog
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, VmId
+from quorate.clusapi.machine import Step
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.records import RunState, VmRunState
@@ -17,11 +18,11 @@ from quorate.engine.fault_points import Point
 from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
 from quorate.engine.session import Session
+from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
 from quorate.migration.incoming import Incoming, Phase
-from quorate.migration.machine import Step
-from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, SendCas
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, OwnershipRecord, SendCas
 from quorate.migration.recovery import IncomingJournal
 from quorate.peers.messages import OfSession, SessionAnswer
 
@@ -63,6 +64,7 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._after = after
         self._parameters = parameters or hv.MigrationParameters()
         self._launching = False
+        self._seen_at_source = False
         self._uri = ""
         self._unsubscribe: Callable[[], None] = lambda: None
         if instance is not None:
@@ -73,8 +75,14 @@ class IncomingSession(Session[Incoming, i.Event]):
     def _step(self, event: i.Event, now: float) -> Step[Incoming]:
         return self.brain.step(event, now)
 
-    def _lease_lapsed(self) -> i.Event:
-        return i.LeaseLapsed("the lease of the destination node ran out during the migration")
+    def _news_of_lapse(self) -> tuple[i.Event, ...]:
+        lapse = i.LeaseLapsed("the lease of the destination node ran out during the migration")
+        if self.instance is None or not self.instance.is_gone:
+            return (lapse,)
+        # Ended by the guard, as it was meant to be: known before anything is claimed, so that it can be given back.
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+        return i.ImageExited("its QEMU was ended when the lease of the destination node ran out"), lapse
 
     def _tick(self) -> i.Event:
         return i.Tick()
@@ -123,7 +131,7 @@ class IncomingSession(Session[Incoming, i.Event]):
                 if self._note(cont=True):
                     self.post(i.ContNoted())
             case i.Cont():
-                self._spawn(self._cont())
+                self._spawn(self._cont(self._incarnation))
             case i.Announce():
                 self._spawn(self._announce())
             case SendCas(cas):
@@ -201,9 +209,22 @@ class IncomingSession(Session[Incoming, i.Event]):
         try:
             answer = await self._context.peers.call(self.brain.source, "session", message.to_json(), timeout=1.0)
         except ClusterError:
-            self.post(i.SourceSilent())
+            # One whose lease is over as a fact of the database has no image any more: the record decides.
+            self.post(i.SessionDead() if self._is_source_dead() else i.SourceSilent())
             return
         self.post(i.SessionAlive() if answer.get("known") is True else i.SessionDead())
+
+    def _is_source_dead(self) -> bool:
+        lease = self._context.view.snapshot.leases.get(self.brain.source)
+        return lease is not None and lease.value.ended
+
+    def on_record(self, record: OwnershipRecord) -> None:
+        """The record as the view shows it: once it has left the source for anybody but us, nothing is given to us."""
+        brain = self.brain
+        if record.holder == brain.source and record.image == brain.source_image:
+            self._seen_at_source = True
+        elif self._seen_at_source and not brain.is_mine(record):
+            self.post(i.Abandoned(f"node {record.holder} owns the virtual machine since epoch {record.epoch}"))
 
     async def _read_record(self) -> None:
         try:
@@ -213,13 +234,10 @@ class IncomingSession(Session[Incoming, i.Event]):
             return
         self.post(i.RecordSeen(to_brain(ownership)))
 
-    async def _cont(self) -> None:
-        if not self._context.lease.is_held:
-            self.post(i.ContFailed("the node's lease is not held: the guest stands until it is renewed"))
-            return
+    async def _cont(self, incarnation: str) -> None:
         try:
             assert self.instance is not None, "there is nothing to run"
-            await self.instance.cont()
+            await let_run(self._context, self.instance, self.name, "the migration", incarnation, patience=0.0)
         except ClusterError as error:
             self.post(i.ContFailed(error.sentence))
             return
@@ -275,6 +293,7 @@ class IncomingSession(Session[Incoming, i.Event]):
                     vm=done,
                     default_owner=self._context.node,
                     status_information=run.status_information & ~WAITING_IN_QUEUE,
+                    failover=replace(run.failover, away=False),
                 )
             case CasKind.GIVE_BACK:
                 failed = replace(

@@ -16,6 +16,7 @@ from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import E_FAIL, Status
+from quorate.cluster.failover import GiverWord
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.hosted import LATER, HostedVm, to_brain, to_database
@@ -36,7 +37,7 @@ from quorate.migration.incoming import Incoming, begin
 from quorate.migration.incoming import Outcome as IncomingOutcome
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.ownership import OwnershipRecord
-from quorate.peers.messages import OfSession, Prepare, SessionAnswer
+from quorate.peers.messages import GiverQuestion, OfSession, Prepare, SessionAnswer
 
 MULTIFD_CHANNELS: Final = 2
 """Two threads on either side: on two cores they still outrun one stream, as finding zero pages, copying and the first
@@ -279,22 +280,24 @@ class Migrations(VirtualMachines):
 
     async def on_assess(self, definition: JsonObject, pinned: JsonObject) -> dict[str, JsonValue]:
         """Answer whether this node could run a VM now. Raises RefusalError 5953 or 5957."""
-        await self.context.hypervisor.check_can_run(
-            parse_definition(json.dumps(definition)), Pinned.from_json(json.dumps(pinned))
-        )
+        wanted, as_pinned = parse_definition(json.dumps(definition)), Pinned.from_json(json.dumps(pinned))
+        await self.admission.check(None, wanted.name, as_pinned.memory_bytes)
+        await self.context.hypervisor.check_can_run(wanted, as_pinned)
         facts = await self.context.hypervisor.host_facts()
         return {"memory_free": str(facts.memory_free)}
 
     async def on_prepare(self, message: Prepare) -> None:
-        """Begin to receive a VM; `prepared` or `failed` follows."""
+        """Begin to receive a VM; `prepared` or `failed` follows. Raises RefusalError 5957."""
         if message.session in self.incoming:
             return
+        pinned = Pinned.from_json(json.dumps(message.pinned))
+        await self.admission.reserve(message.group, message.name, pinned.memory_bytes)
         request = hv.LaunchRequest(
             vm_id=message.vm_id,
             name=message.name,
             image=message.image,
             definition=parse_definition(json.dumps(message.definition)),
-            pinned=Pinned.from_json(json.dumps(message.pinned)),
+            pinned=pinned,
             paths=self.context.paths.vm,
             launch=hv.Incoming(prefault=PREFAULT),
         )
@@ -314,7 +317,7 @@ class Migrations(VirtualMachines):
             step.state,
             self.on_incoming_ended,
             request=request,
-            parameters=hv.MigrationParameters(multifd_channels=message.channels),
+            parameters=hv.MigrationParameters(multifd_channels=message.channels, tcp_host=self.context.migration_host),
             after=self._in_the_way(message),
         )
         self.incoming[message.session] = session
@@ -357,6 +360,8 @@ class Migrations(VirtualMachines):
                     pass
         finally:
             self.incoming.pop(session.brain.session, None)
+            if not any(other.group == session.group for other in self.incoming.values()):
+                self.admission.release(session.group)
 
     async def _hosted_after(self, session: IncomingSession) -> HostedVm:
         """The VM as this node owns it now, by the records that the session wrote last."""
@@ -413,4 +418,17 @@ class Migrations(VirtualMachines):
             ownership = snapshot.ownership.get(group)
             if ownership is not None:
                 session.post(e.RecordSeen(to_brain(ownership)))
+        for incoming in tuple(self.incoming.values()):
+            ownership = snapshot.ownership.get(incoming.group)
+            if ownership is not None:
+                incoming.on_record(to_brain(ownership))
         self._places.fill()
+
+    # --- what the coordinator asks (R8) ----------------------------------------------------------------------------
+
+    def on_giver(self, question: GiverQuestion) -> GiverWord:
+        """Answer what became of a gift of ours whose receiver has died: is `yours` out?"""
+        session = self.outgoing.get(question.group)
+        if session is not None:
+            return session.word_of_gift(question.epoch)
+        return GiverWord.WAIT if question.group in self.recovering else GiverWord.GONE

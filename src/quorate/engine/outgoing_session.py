@@ -7,18 +7,20 @@ from dataclasses import replace
 import structlog
 
 from quorate.clusapi.errors import ClusterError, FaultError
+from quorate.clusapi.machine import Step
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import E_FAIL
+from quorate.cluster.failover import GiverWord
 from quorate.database.records import RunState
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import OutgoingNote
 from quorate.engine.outgoing_news import OutgoingNews
 from quorate.engine.session import Session
+from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
-from quorate.migration.machine import Step
 from quorate.migration.outgoing import Outgoing, Phase
 from quorate.migration.ownership import Cas, CasKind, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
@@ -69,8 +71,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     def _step(self, event: e.Event, now: float) -> Step[Outgoing]:
         return self.brain.step(event, now)
 
-    def _lease_lapsed(self) -> e.Event:
-        return e.LeaseLapsed("the lease of the source node ran out during the migration")
+    def _news_of_lapse(self) -> tuple[e.Event, ...]:
+        return (e.LeaseLapsed("the lease of the source node ran out during the migration"),)
 
     def _tick(self) -> e.Event:
         return e.Tick()
@@ -131,7 +133,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             case e.StopGuest():
                 self._spawn(self._stop_guest())
             case e.ResumeGuest():
-                self._spawn(self._resume_guest())
+                self._spawn(self._resume_guest(self._incarnation))
             case SendCas(cas):
                 self._spawn(self._send_cas(cas))
             case e.SendYours(epoch, revision):
@@ -257,12 +259,10 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         await self._faults.reach(Point.STOPPED)
         self.post(e.Stopped())
 
-    async def _resume_guest(self) -> None:
-        if not self._context.lease.is_held:
-            self.post(e.ResumeFailed("the node's lease is not held: the guest stands until it is renewed"))
-            return
+    async def _resume_guest(self, incarnation: str) -> None:
         try:
-            await self._instance().cont()
+            instance = self._instance()
+            await let_run(self._context, instance, self.name, "the end of the migration", incarnation, patience=0.0)
         except ClusterError as error:
             self.post(e.ResumeFailed(error.sentence))
             return
@@ -327,6 +327,14 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             self._context.journals.forget_outgoing(self.vm.vm_id)
         finally:
             self.ended.set()
+
+    def word_of_gift(self, epoch: int) -> GiverWord:
+        """Say what became of the gift that the record of this epoch tells of (R8)."""
+        phase = self.brain.phase
+        if phase in (Phase.ENDING_IMAGE, Phase.ENDED) or self.brain.record.epoch > epoch:
+            return GiverWord.WAIT  # the record has moved on: whoever asks will see it
+        # Once noted, `yours` may be out at any moment, and is never taken back (R5).
+        return GiverWord.SENT if phase in (Phase.NOTING_YOURS, Phase.TELLING) else GiverWord.NOT_SENT
 
     def _instance(self) -> hv.Instance:
         instance = self.vm.instance

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quorate.clusapi.identity import ImageId, VmId
+from quorate.engine.guard_file import GUARD_FILE
 from quorate.hypervisor.contract import VmPaths
 
 
@@ -33,6 +34,11 @@ class NodePaths:
     def peers_socket(self) -> Path:
         """Where the node answers other nodes."""
         return self.runtime / "peers"
+
+    @property
+    def guard_file(self) -> Path:
+        """What the daemon and the guard share."""
+        return self.runtime / GUARD_FILE
 
     def saved_image(self, vm_id: VmId, image: ImageId) -> Path:
         """The file of a saved memory image."""

@@ -16,10 +16,13 @@ from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.identity import ImageId
 from quorate.clusapi.states import VmState
 from quorate.clusapi.status import Status
+from quorate.database import keys
 from quorate.database.contract import StoreUnavailable
 from quorate.database.values import RegistryValue
+from quorate.engine.admission import Admission
 from quorate.engine.context import EngineContext
 from quorate.engine.hosted import HostedVm
+from quorate.engine.vcpus import let_run
 from quorate.hosting.contract import Report
 from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition import VmDefinition
@@ -37,27 +40,41 @@ _log = structlog.get_logger("vm")
 class Power:
     """What is done to a VM whose lock is held."""
 
-    def __init__(self, context: EngineContext, watch: Callable[[HostedVm, hv.Instance], None]) -> None:
-        """``watch`` is called with every QEMU that is started."""
+    def __init__(
+        self, context: EngineContext, watch: Callable[[HostedVm, hv.Instance], None], admission: Admission
+    ) -> None:
+        """``watch`` is called with every QEMU that is started, ``admission`` is asked before."""
         self._context = context
         self._watch = watch
+        self._admission = admission
 
     # --- starting --------------------------------------------------------------------------------------------------
 
     async def start(self, vm: HostedVm, report: Report) -> None:
-        """Restore the saved image, if there is one, else start from the disks."""
+        """Restore the saved image, if there is one, else start from the disks.
+
+        Raises:
+            RefusalError: 5957, the node has not the memory; nothing has changed.
+            ClusterError: it did not start, with the reason.
+        """
+        definition, pinned = await self.definition(vm)
+        needed = definition.memory_bytes if pinned is None else pinned.memory_bytes
+        async with self._admission.admitted(vm.group, vm.name, needed):
+            await self._start(vm, definition, pinned, report)
+
+    async def _start(self, vm: HostedVm, definition: VmDefinition, pinned: Pinned | None, report: Report) -> None:
         saved = Path(vm.vm.saved_path) if vm.vm.saved_path and vm.vm.saved_image else None
         image = vm.vm.saved_image if saved is not None and vm.vm.saved_image else self._context.new_image()
         progress = _Checkpoints(report)
         progress.next(f"starting {vm.name}")
         before = vm.state
+        await self._context.guard.wait_live(f"the start of {vm.name}")  # before anything has changed
         incarnation = self._context.lease.incarnation
         await vm.keep(image, "the start")
         await vm.set_state(VmState.STARTING, f"starting on {self._context.node_name}")
         try:
-            instance = await self._launch(vm, image, saved, progress)
-            vm.check_lease(incarnation, "the start")
-            await instance.cont()
+            instance = await self._launch(vm, definition, pinned, image, saved, progress)
+            await let_run(self._context, instance, vm.name, "the start", incarnation, new=True)
         except asyncio.CancelledError:
             await self._on_start_failed(vm, before, image, saved, "the start was ended")
             raise
@@ -67,10 +84,17 @@ class Power:
         how = "restored" if saved is not None else "started"
         await vm.set_state(VmState.RUNNING, f"{how} on {self._context.node_name}")
         if saved is not None:
-            _remove(saved)
+            await asyncio.to_thread(_remove, saved)  # to free some GiB takes its time
 
-    async def _launch(self, vm: HostedVm, image: ImageId, saved: Path | None, progress: "_Checkpoints") -> hv.Instance:
-        definition, pinned = await self.definition(vm)
+    async def _launch(
+        self,
+        vm: HostedVm,
+        definition: VmDefinition,
+        pinned: Pinned | None,
+        image: ImageId,
+        saved: Path | None,
+        progress: "_Checkpoints",
+    ) -> hv.Instance:
         if pinned is None:
             pinned = await self._pin(vm, definition)
         await self._context.hypervisor.check_can_run(definition, pinned)
@@ -102,21 +126,26 @@ class Power:
 
     async def definition(self, vm: HostedVm) -> tuple[VmDefinition, Pinned | None]:
         """Read a VM's definition, and what was pinned at its first start."""
-        configuration = (await self._context.database.snapshot()).vm_configuration(vm.group)
-        if configuration is None:
-            raise CallerError(Status.ERROR_RESOURCE_NOT_FOUND, f"{vm.name} has no configuration resource")
-        definition = parse_definition(configuration.parameters.text("Definition"))
-        pinned = configuration.parameters.text("Pinned")
+        parameters = await self._context.database.key_values(await self._configuration(vm), private=True)
+        definition = parse_definition(parameters.text("Definition"))
+        pinned = parameters.text("Pinned")
         return definition, Pinned.from_json(pinned) if pinned else None
 
     async def _pin(self, vm: HostedVm, definition: VmDefinition) -> Pinned:
         pinned = await self._context.hypervisor.pin(definition)
-        configuration = (await self._context.database.snapshot()).vm_configuration(vm.group)
-        assert configuration is not None, "read a moment ago"
-        await self._context.database.set_values(
-            f"Resources\\{configuration.id}\\Parameters", {"Pinned": RegistryValue.sz(pinned.to_json())}
+        await self._context.database.set_parameters(
+            await self._configuration(vm), {"Pinned": RegistryValue.sz(pinned.to_json())}
         )
         return pinned
+
+    async def _configuration(self, vm: HostedVm) -> str:
+        """The registry path of a VM's configuration resource; the whole database is read only where it is very new."""
+        found = self._context.view.snapshot.vm_configuration(vm.group)
+        if found is None:
+            found = (await self._context.database.snapshot()).vm_configuration(vm.group)
+        if found is None:
+            raise CallerError(Status.ERROR_RESOURCE_NOT_FOUND, f"{vm.name} has no configuration resource")
+        return keys.resource_path(found.id)
 
     # --- stopping --------------------------------------------------------------------------------------------------
 

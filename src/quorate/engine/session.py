@@ -10,10 +10,10 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 import structlog
 
 from quorate.clusapi.identity import SessionId
+from quorate.clusapi.machine import Step, UndeclaredTransition
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import FaultPoints
 from quorate.engine.supervised import spawn
-from quorate.migration.machine import Step, UndeclaredTransition
 
 _log = structlog.get_logger("migration")
 
@@ -68,7 +68,7 @@ class Session(ABC, Generic[BrainT, EventT]):
         incarnation = self._context.lease.incarnation
         if incarnation != self._incarnation:
             self._incarnation = incarnation
-            self._events.append(self._lease_lapsed())
+            self._events.extend(self._news_of_lapse())
         self._events.append(event)
         if self._stepping:
             return
@@ -112,8 +112,8 @@ class Session(ABC, Generic[BrainT, EventT]):
         """Have the brain take in an event."""
 
     @abstractmethod
-    def _lease_lapsed(self) -> EventT:
-        """Make the event that tells the brain of a lapse."""
+    def _news_of_lapse(self) -> tuple[EventT, ...]:
+        """Make the events that tell the brain of a lapse, and of what has happened meanwhile."""
 
     @abstractmethod
     def _tick(self) -> EventT:

@@ -1,7 +1,6 @@
 """What this node sees of the cluster: the newest snapshot, and since when each lease has not moved."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -9,12 +8,12 @@ import structlog
 
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import NodeState
+from quorate.cluster.observer import Sighting, Sightings, node_state
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
-
-LEASE_MARGIN = 0.5
-"""Seconds that an observer adds to a lease: more than clocks drift apart within one."""
+from quorate.engine.guard_file import boottime
+from quorate.engine.lease import lease_to_brain
 
 RETRY = 0.5
 """Seconds before the database is followed anew after it fell silent."""
@@ -30,7 +29,8 @@ class ClusterView:
         self._database = database
         self._me = me
         self._snapshot: ClusterSnapshot | None = None
-        self._seen: dict[NodeId, tuple[int, float]] = {}
+        self._sightings = Sightings()
+        self._node_state: Callable[[NodeId], NodeState] = self._plain_node_state
         self._callbacks: list[Callable[[ClusterSnapshot], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._first = asyncio.Event()
@@ -40,6 +40,11 @@ class ClusterView:
         """The newest snapshot that this node has seen."""
         assert self._snapshot is not None, "the view is used before it was started"
         return self._snapshot
+
+    @property
+    def revision(self) -> int:
+        """The revision of the newest snapshot, 0 before the first. May be asked by any thread."""
+        return 0 if self._snapshot is None else self._snapshot.revision
 
     async def start(self) -> None:
         """Begin to follow; return when the first snapshot is there."""
@@ -58,17 +63,24 @@ class ClusterView:
         return lambda: self._callbacks.remove(callback)
 
     def node_state(self, node: NodeId) -> NodeState:
-        """The state of a node, by its lease as this node saw it move, and by the pause mark."""
-        info = self.snapshot.nodes.get(node)
+        """The state of a node: as the membership judges it, or by its lease as this view saw it move."""
+        return self._node_state(node)
+
+    def judge_by(self, node_state: Callable[[NodeId], NodeState]) -> None:
+        """Let the membership say what state a node is in: it knows whether the silence is this node's own."""
+        self._node_state = node_state
+
+    def sighting(self, node: NodeId) -> Sighting | None:
+        """Since when the lease of a node has stood as it stands in the newest snapshot; None: it has none."""
+        return self._sightings.of.get(node)
+
+    def _plain_node_state(self, node: NodeId) -> NodeState:
+        info, lease, sighting = self.snapshot.nodes.get(node), self.snapshot.leases.get(node), self.sighting(node)
         if info is None:
             return NodeState.UNKNOWN
-        lease = self.snapshot.leases.get(node)
-        if lease is None:
+        if lease is None or sighting is None:
             return NodeState.DOWN
-        _, since = self._seen.get(node, (0, time.monotonic()))
-        if time.monotonic() - since > lease.value.duration + LEASE_MARGIN:
-            return NodeState.DOWN
-        return NodeState.PAUSED if info.paused else NodeState.UP
+        return node_state(lease_to_brain(lease.value), sighting.at, boottime(), paused=info.paused)
 
     async def _follow(self) -> None:
         while True:
@@ -84,9 +96,12 @@ class ClusterView:
             await asyncio.sleep(RETRY)
 
     def _take(self, snapshot: ClusterSnapshot) -> None:
-        for node, lease in snapshot.leases.items():
-            if self._seen.get(node, (-1, 0.0))[0] != lease.value.sequence:
-                self._seen[node] = (lease.value.sequence, time.monotonic())
+        if self._snapshot is not None and snapshot.revision < self._snapshot.revision:
+            # What was said of this view (`Lease.seen`) must stay true: it never goes back.
+            _log.warning("an older state of the database was read", revision=snapshot.revision, newest=self.revision)
+            return
+        revisions = {node: lease.revision for node, lease in snapshot.leases.items()}
+        self._sightings = self._sightings.seen(revisions, boottime())
         self._snapshot = snapshot
         self._first.set()
         for callback in tuple(self._callbacks):

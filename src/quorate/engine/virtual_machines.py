@@ -16,8 +16,10 @@ from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import Status
+from quorate.engine.admission import Admission
 from quorate.engine.context import EngineContext
 from quorate.engine.hosted import HostedVm
+from quorate.engine.pictures import VmMemory
 from quorate.engine.power import Power
 from quorate.engine.supervised import spawn
 from quorate.hosting.contract import Report, VmFacts
@@ -29,16 +31,18 @@ _log = structlog.get_logger("vm")
 class VirtualMachines:
     """Implements the protocol of the same name of `hosting`, but for migrations, which `Migrations` adds."""
 
-    def __init__(self, context: EngineContext) -> None:
-        """Know no VM until one is taken on."""
+    def __init__(self, context: EngineContext, memory: int | None = None) -> None:
+        """Know no VM until one is taken on; ``memory`` is what the node's configuration gives to VMs, in bytes."""
         self.context = context
+        self.admission = Admission(context, memory, self.committed)
         self.on_vm_failed: Callable[[GroupId, str, bool], None] = lambda group, sentence, by_guest: None
         """Called when a VM is gone that we did not stop; the last argument tells whether its guest shut itself down."""
         self._vms: dict[GroupId, HostedVm] = {}
         self._shut_down_by_guest: set[GroupId] = set()
         self._stopping: set[GroupId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.power = Power(context, self.watch)
+        self._memory = VmMemory()
+        self.power = Power(context, self.watch, self.admission)
 
     # --- which VMs there are ---------------------------------------------------------------------------------------
 
@@ -56,6 +60,11 @@ class VirtualMachines:
         if vm is None:
             raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the virtual machine")
         return vm
+
+    def committed(self) -> dict[GroupId, int]:
+        """Bytes that the VMs with a process here take."""
+        snapshot = self.context.view.snapshot
+        return {vm.group: self._memory.of(snapshot, vm.group) for vm in self._vms.values() if vm.instance is not None}
 
     def mark_shut_down_by_guest(self, group: GroupId) -> None:
         """Remember that a guest shut itself down while no daemon was there to see it."""

@@ -16,8 +16,10 @@ _DWORD: Final = PropertyFormat.DWORD
 _MULTI_SZ: Final = PropertyFormat.MULTI_SZ
 _ULARGE: Final = PropertyFormat.ULARGE_INTEGER
 
+RESTART_PERIOD: Final = "RestartPeriod"
+RETRY_PERIOD: Final = "RetryPeriodOnFailure"
 USE_TYPE_VALUE: Final = DWORD_MAX
-"""A poll interval that says: as the resource type has it."""
+"""A poll interval of a resource that says: as the resource type has it. So does 1."""
 
 RESOURCE_COMMON: Final = PropertyTable(
     (
@@ -38,9 +40,9 @@ RESOURCE_COMMON: Final = PropertyTable(
         PropertyDefinition("ResourceSpecificStatus", _SZ, ""),
         PropertyDefinition("RestartAction", _DWORD, 2, maximum=2),
         PropertyDefinition("RestartDelay", _DWORD, 500, read_only=True),
-        PropertyDefinition("RestartPeriod", _DWORD, 900_000),
+        PropertyDefinition(RESTART_PERIOD, _DWORD, 900_000),
         PropertyDefinition("RestartThreshold", _DWORD, 3),
-        PropertyDefinition("RetryPeriodOnFailure", _DWORD, 3_600_000),
+        PropertyDefinition(RETRY_PERIOD, _DWORD, 3_600_000),
         PropertyDefinition("SeparateMonitor", _DWORD, 0, maximum=1, when_online=True),
         PropertyDefinition("StatusInformation", _ULARGE, 0, read_only=True),
         PropertyDefinition("Type", _SZ, "", read_only=True),
@@ -72,18 +74,24 @@ def effective_traits(traits: TypeTraits, of_type: Parameters, of_resource: Param
     """The times that hold for a resource: its own where set, else its type's where set, else the implementation's."""
     return TypeTraits(
         notifies_failure=traits.notifies_failure,
-        looks_alive_interval=_seconds("LooksAlivePollInterval", traits.looks_alive_interval, of_type, of_resource),
-        is_alive_interval=_seconds("IsAlivePollInterval", traits.is_alive_interval, of_type, of_resource),
+        looks_alive_interval=_interval("LooksAlivePollInterval", traits.looks_alive_interval, of_type, of_resource),
+        is_alive_interval=_interval("IsAlivePollInterval", traits.is_alive_interval, of_type, of_resource),
         pending_timeout=_seconds("PendingTimeout", traits.pending_timeout, of_type, of_resource),
         deadlock_timeout=_seconds("DeadlockTimeout", traits.deadlock_timeout, of_type, of_resource),
     )
 
 
+def _interval(name: str, otherwise: float, of_type: Parameters, of_resource: Parameters) -> float:
+    own = find_value(of_resource, name)
+    if own is not None and own.value in (1, USE_TYPE_VALUE):
+        return _seconds(name, otherwise, of_type)
+    return _seconds(name, otherwise, of_type, of_resource)
+
+
 def _seconds(name: str, otherwise: float, *places: Parameters) -> float:
-    """The value in the last place that sets one; an interval of 1 ms or of all ones on a resource sets none."""
-    seconds = otherwise
-    for place in places:
+    """The value in the last place that sets one."""
+    for place in reversed(places):
         found = find_value(place, name)
-        if found is not None and isinstance(found.value, int) and found.value not in (1, USE_TYPE_VALUE):
-            seconds = found.value / 1000
-    return seconds
+        if found is not None and isinstance(found.value, int):
+            return found.value / 1000
+    return otherwise

@@ -14,14 +14,15 @@ Every protocol here raises :class:`~quorate.clusapi.errors.ClusterError` for wha
 Times are seconds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from quorate.clusapi.dependencies import Dependency
 from quorate.clusapi.identity import GroupId, ResourceId
 from quorate.clusapi.property_lists import PropertyValue
-from quorate.clusapi.states import MigrationState, OfflineAction, ResourceState, VmState
+from quorate.clusapi.states import MigrationState, OfflineAction, ResourceState, ResourceStatus, VmState
 from quorate.clusapi.status import Status
 
 Report = Callable[[int, str], None]
@@ -204,9 +205,40 @@ class ResourceFacts(Protocol):
         ...
 
     @property
-    def dependencies(self) -> Sequence[ResourceId]:
-        """Its providers: the resources of the same group that must be online before it."""
+    def requirement(self) -> Dependency:
+        """Which resources of the same group must be online before it."""
         ...
+
+
+# --- What the host tells -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStateChange:
+    """A resource of this node changed its state."""
+
+    group_id: GroupId
+    resource_id: ResourceId
+    name: str
+    old: ResourceState
+    new: ResourceState
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFailure:
+    """A resource that was to be online has failed, of whatever type: now the restart policy has its say.
+
+    Failures on the way offline are none of these. Terminate has begun, and :meth:`Host.restart_resource` waits for it.
+    """
+
+    group_id: GroupId
+    resource_id: ResourceId
+    name: str
+    type: str
+    status: Status  # LastOperationStatusCode
+    lacking: ResourceStatus  # what this node had too little of, if that was why
+    sentence: str  # why, for people
 
 
 # --- Control codes -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ are stored before the caller hears of it. An output that does not fit is not ret
 ``required`` says how much room it takes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from quorate.clusapi import control_codes as codes
@@ -23,7 +23,7 @@ from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.property_lists import PropertyFormat, PropertyValue
 from quorate.clusapi.status import Status
 from quorate.hosting.cluster_handling import NEVER_FOR_TYPES
-from quorate.hosting.common_properties import RESOURCE_COMMON, TYPE_COMMON
+from quorate.hosting.common_properties import RESOURCE_COMMON, RESTART_PERIOD, RETRY_PERIOD, TYPE_COMMON
 from quorate.hosting.contract import (
     NOT_MINE,
     ClusterHandling,
@@ -39,7 +39,7 @@ from quorate.hosting.contract import (
 from quorate.hosting.hosted_resource import HostedResource
 from quorate.hosting.property_codes import PropertyRequest, answer_from_table, request_of, stored_answer
 from quorate.hosting.property_table import NO_TABLE, PropertyTable, find_value, with_changes
-from quorate.hosting.resource_machine import State
+from quorate.hosting.resource_state import State
 from quorate.hosting.resource_type import ResourceType
 
 _INTERNAL: Final = 0x00100000
@@ -120,12 +120,13 @@ class Controls:
             "Type": PropertyValue.of(PropertyFormat.SZ, resource.facts.type),
             "MonitorProcessId": PropertyValue.of(PropertyFormat.DWORD, process_id()),
             "LastOperationStatusCode": PropertyValue.of(PropertyFormat.ULARGE_INTEGER, int(resource.last_status)),
+            "StatusInformation": PropertyValue.of(PropertyFormat.ULARGE_INTEGER, int(resource.status_information)),
         }
         stored = with_changes(live, await self._store.read(owner))
         is_online = resource.state not in _NOT_ONLINE
         answer = await self._common(owner, RESOURCE_COMMON, request, stored, data, is_online=is_online)
         if request is PropertyRequest.SET:
-            await resource.refresh_times()
+            await resource.refresh()
         return answer
 
     # --- Types -------------------------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ class Controls:
             return answer_from_table(request, table, stored, data)
         changes = table.parse_changes(data)
         _check_name(changes, stored)
+        _check_retry(table, changes, stored)
         if request is PropertyRequest.VALIDATE:
             return ControlAnswer(Status.ERROR_SUCCESS)
         answer = stored_answer(table, changes, is_online=is_online)
@@ -223,6 +225,17 @@ def _check_name(changes: dict[str, PropertyValue], stored: Parameters) -> None:
         raise CallerError(Status.ERROR_INVALID_PARAMETER, "a name needs at least one character")
     if name == find_value(stored, "Name"):
         del changes["Name"]
+
+
+def _check_retry(table: PropertyTable, changes: Mapping[str, PropertyValue], stored: Parameters) -> None:
+    """Refuse a RetryPeriodOnFailure that is shorter than RestartPeriod, which is its least value."""
+    if find_value(changes, RETRY_PERIOD) is None:
+        return
+    after = with_changes(stored, changes)
+    retry, period = table.number(after, RETRY_PERIOD), table.number(after, RESTART_PERIOD)
+    if retry < period:
+        sentence = f"property {RETRY_PERIOD} takes numbers from {RESTART_PERIOD} on, {period}; {retry} is below"
+        raise CallerError(Status.ERROR_INVALID_DATA, sentence)
 
 
 async def _result(answer: Callable[[], Awaitable[ControlAnswer]], out_size: int | None) -> ControlResult:

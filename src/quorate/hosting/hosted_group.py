@@ -2,47 +2,43 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from quorate.clusapi.dependencies import Dependency, restricted
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.identity import ResourceId
 from quorate.clusapi.states import ResourceState, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE
 from quorate.hosting import group_plan
-from quorate.hosting.contract import GroupFacts, RunStates
+from quorate.hosting.contract import GroupFacts, ResourceFailure, ResourceStateChange, RunStates
 from quorate.hosting.group_plan import Goal, Outcome, Wish
 from quorate.hosting.hosted_resource import HostedResource
-from quorate.hosting.resource_machine import StateChanged
+from quorate.hosting.resource_state import StateChanged
 from quorate.hosting.state_writer import StateWriter
 
 ANSWER_WITHIN: Final = 0.3  # seconds; what takes longer is pending
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceStateChange:
-    """A resource of this node changed its state."""
-
-    group_id: GroupId
-    resource_id: ResourceId
-    name: str
-    old: ResourceState
-    new: ResourceState
-    sentence: str
+_STILL: Final = frozenset({ResourceState.OFFLINE, ResourceState.FAILED})
 
 
 class HostedGroup:
     """The resources of one group and the wishes that are not fulfilled yet."""
 
     def __init__(
-        self, facts: GroupFacts, run_states: RunStates, on_changed: Callable[[ResourceStateChange], None]
+        self,
+        facts: GroupFacts,
+        run_states: RunStates,
+        on_changed: Callable[[ResourceStateChange], None],
+        on_failed: Callable[[ResourceFailure], None],
     ) -> None:
         """Begin without resources."""
         self.facts = facts
         self.resources: dict[ResourceId, HostedResource] = {}
         self._on_changed = on_changed
+        self._on_failed = on_failed
         self._wishes: dict[ResourceId, Wish] = {}
+        self._returning: frozenset[ResourceId] = frozenset()
         self._outcomes: dict[ResourceId, Outcome] = {}
         self._writer = StateWriter(run_states, facts.id, self.states)
         self._unwanted = False  # an offline of ours has written that the group is not wanted online
@@ -56,15 +52,27 @@ class HostedGroup:
         return {resource_id: resource.state for resource_id, resource in self.resources.items()}
 
     @property
-    def dependencies(self) -> Mapping[ResourceId, tuple[ResourceId, ...]]:
-        """The providers of each resource."""
-        return {item: tuple(resource.facts.dependencies) for item, resource in self.resources.items()}
+    def dependencies(self) -> Mapping[ResourceId, Dependency]:
+        """What each resource depends on; resources that are not here any more are left out."""
+        here = self.resources.__contains__
+        return {item: restricted(resource.facts.requirement, here) for item, resource in self.resources.items()}
+
+    def _is_wanted(self, leaving: Iterable[ResourceId] = ()) -> bool:
+        """Answer whether the group is wanted online when ``leaving`` are offline; what is on its way back counts."""
+        coming = {item for item, wish in self._wishes.items() if wish.goal is Goal.ONLINE} | self._returning
+        states = {item: ResourceState.ONLINE if item in coming else state for item, state in self.states().items()}
+        return group_plan.is_wanted_online(states, self.dependencies, leaving)
 
     @property
     def is_settled(self) -> bool:
         """Answer whether nothing is wished, pending, under way or unwritten any more."""
         still = not self._wishes and self._replanning is None and self._writer.is_idle
         return still and not any(item.is_busy or item.state.is_pending for item in self.resources.values())
+
+    @property
+    def has_to_be_ended(self) -> bool:
+        """Answer whether something of it may run that is not the engine's to end."""
+        return any(item.has_to_be_ended for item in self.resources.values())
 
     async def wait_settled(self) -> None:
         """Return when :attr:`is_settled`."""
@@ -74,16 +82,17 @@ class HostedGroup:
             else:
                 await self._writer.wait_idle()
 
-    async def close(self) -> None:
-        """Let go of all resources; stop nothing."""
+    async def close(self, *, end: bool = False) -> None:
+        """Let go of all resources; stop nothing, unless ``end``: then what is not the engine's is ended by force."""
         self._wishes.clear()
+        self._returning = frozenset()
         if self._replanning is not None:
             self._replanning.cancel()
             self._replanning = None
         await self._writer.close()
-        for resource in list(self.resources.values()):
-            await resource.close()
+        resources = list(self.resources.values())
         self.resources.clear()
+        await asyncio.gather(*(item.end_and_close() if end else item.close() for item in resources))
         self._beat()
 
     # --- Requests ----------------------------------------------------------------------------------------------
@@ -95,16 +104,37 @@ class HostedGroup:
             await self._writer.write(True)
             self._unwanted = False
         closure = group_plan.with_providers(wanted, self.dependencies)
+        self._returning -= set(closure)
         return await self._carry_out(wanted, {item: Wish(Goal.ONLINE) for item in closure if item in self.resources})
 
     async def offline(self, targets: Iterable[ResourceId], wish: Wish, *, persistent: bool) -> Status:
         """Take resources offline with all that depends on them; 0 or 997. Raises ClusterError when one could not."""
         wanted = tuple(targets)
-        closure = group_plan.with_dependents(wanted, self.dependencies)
-        if persistent and not group_plan.is_wanted_online(self.states(), self.dependencies, closure):
+        closure = group_plan.with_dependents(wanted, self.states(), self.dependencies)
+        self._returning -= set(closure)
+        if persistent and not self._is_wanted(closure):
             self._writer.note(False)
             self._unwanted = True
         return await self._carry_out(wanted, {item: self._for(item, wish) for item in closure})
+
+    def restart(self, resource_id: ResourceId) -> None:
+        """Bring a failed resource online again when what it depends on is online; return when that is arranged.
+
+        What cannot be online without it goes offline first, and comes back after it.
+        """
+        states, dependencies = self.states(), self.dependencies
+        closure = group_plan.with_dependents((resource_id,), states, dependencies)
+        down = [item for item in closure if item != resource_id and states[item] not in _STILL]
+        self._wishes.update({item: Wish(Goal.OFFLINE) for item in down})
+        self._wishes[resource_id] = Wish(Goal.ONLINE, after_dependents=True)
+        self._returning |= {resource_id, *down}
+        self._replan()
+
+    def note_stopped(self, resource_id: ResourceId) -> None:
+        """A resource has stopped in order, by itself: it is not wanted online any more."""
+        if not self._is_wanted((resource_id,)):
+            self._writer.note(False)
+            self._unwanted = True
 
     def _for(self, resource_id: ResourceId, wish: Wish) -> Wish:
         """A VM that is to be turned off is ended at once, also while it is being saved or shut down."""
@@ -113,16 +143,17 @@ class HostedGroup:
         turned_off = is_vm and wish.vm_context is VmResdllContext.TURN_OFF
         return replace(wish, forced=wish.forced or turned_off)
 
-    def note_states(self, written: Mapping[ResourceId, ResourceState]) -> None:
-        """Write the states if they are not those that are written."""
+    def note_facts(self, written: Mapping[ResourceId, ResourceState]) -> None:
+        """The group's facts may be others now, dependencies above all; write the states that are not written."""
+        self._replan_soon()
         if self.states() != dict(written):
             self._writer.note()
 
     def on_changed(self, resource: HostedResource, change: StateChanged) -> None:
         """A resource changed its state."""
-        self._writer.note()
         self._replan_soon()
         if change.old.shown != change.new.shown:
+            self._writer.note()
             self._on_changed(
                 ResourceStateChange(
                     self.facts.id,
@@ -133,6 +164,20 @@ class HostedGroup:
                     change.sentence,
                 )
             )
+        if change.is_failure:
+            self._on_failed(self._failure(resource, change.sentence))
+
+    def _failure(self, resource: HostedResource, sentence: str) -> ResourceFailure:
+        facts = resource.facts
+        return ResourceFailure(
+            group_id=self.facts.id,
+            resource_id=facts.id,
+            name=facts.name,
+            type=facts.type,
+            status=resource.last_status,
+            lacking=resource.status_information,
+            sentence=sentence,
+        )
 
     # --- The plan ----------------------------------------------------------------------------------------------
 
@@ -179,8 +224,8 @@ class HostedGroup:
             self._replanning.cancel()
             self._replanning = None
         while True:
-            plan = group_plan.plan(self.states(), self.dependencies, self._wishes)
-            self._wishes = dict(plan.wishes)
+            plan = group_plan.plan(self.states(), self.dependencies, self._wishes, self._returning)
+            self._wishes, self._returning = dict(plan.wishes), plan.returning
             self._outcomes.update(plan.ended)
             self._want_what_stays(plan.ended)
             for item in plan.act:
@@ -192,7 +237,7 @@ class HostedGroup:
     def _want_what_stays(self, ended: Mapping[ResourceId, Outcome]) -> None:
         """What refused to go offline is wanted online after all: if the node dies it is to be started elsewhere."""
         vetoed = any(outcome.status == Status.ERROR_CLUSTER_RESOURCE_VETOED_CALL for outcome in ended.values())
-        if vetoed and self._unwanted and group_plan.is_wanted_online(self.states(), self.dependencies, ()):
+        if vetoed and self._unwanted and self._is_wanted():
             self._unwanted = False
             self._writer.note(True)
 

@@ -1,21 +1,17 @@
-"""The hands of one hosted resource: carries out what its state machine says, and feeds the results back.
-
-Entry points are called one at a time, except terminate, which may overlap the others; a call that begins while
-terminate runs waits for its end. Every call is timed (DeadlockTimeout); a resource that is online is polled, unless
-its type gives notice of failures by itself.
-"""
+"""The hands of one hosted resource: carries out what its state machine says, and feeds the results back."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from quorate.clusapi.errors import ClusterError, FaultError
-from quorate.clusapi.states import ResourceState
+from quorate.clusapi.identity import GroupId
+from quorate.clusapi.states import ResourceState, ResourceStatus
 from quorate.clusapi.status import Status
 from quorate.hosting import resource_events as events
-from quorate.hosting import resource_machine as machine
+from quorate.hosting import resource_state as effects
 from quorate.hosting.common_properties import RESOURCE_COMMON, effective_traits
 from quorate.hosting.contract import (
     ControlAnswer,
@@ -27,19 +23,14 @@ from quorate.hosting.contract import (
     ResourceProperties,
     TypeProperties,
 )
+from quorate.hosting.entry_calls import EntryCalls
 from quorate.hosting.group_plan import Wish
-from quorate.hosting.resource_machine import Machine, State
-from quorate.hosting.resource_type import OfflineRequest, OpenedResource, ReportStatus, ResourceType
-
-T = TypeVar("T")
+from quorate.hosting.polling import Poller
+from quorate.hosting.resource_machine import step
+from quorate.hosting.resource_state import State, initial_machine
+from quorate.hosting.resource_type import HolderLost, OfflineRequest, OpenedResource, ReportStatus, ResourceType
 
 _log: Final = logging.getLogger(__name__)
-
-_FROM_SHOWN: Final[Mapping[ResourceState, State]] = {
-    ResourceState.ONLINE: State.ONLINE,
-    ResourceState.OFFLINE: State.OFFLINE,
-    ResourceState.FAILED: State.FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class HostedResource:
         type_: ResourceType,
         state: ResourceState,
         around: Surroundings,
-        on_changed: Callable[["HostedResource", machine.StateChanged], None],
+        on_changed: Callable[["HostedResource", effects.StateChanged], None],
         on_quiet: Callable[[], None],
     ) -> None:
         """Take the resource in the state in which it was left; one that was on its way then has failed.
@@ -73,20 +64,26 @@ class HostedResource:
         self._around = around
         self._on_changed = on_changed
         self._on_quiet = on_quiet
-        self._machine = _initial_machine(state)
+        self._machine = initial_machine(state)
         self._traits = type_.traits
         self._common: Parameters = {}
-        self._latest: Parameters = {}
-        self._opened: OpenedResource | None = None
-        self._entry = asyncio.Lock()
-        self._terminating: asyncio.Task[None] | None = None
+        self._latest: Parameters | None = None  # the private properties, when they have been read
+        self._is_open = False
+        self._separate = False
+        self._lost = ""  # why the monitor process is gone that is being replaced
+        self._calls = EntryCalls(type_, self._opened, lambda: self._traits.deadlock_timeout)
+        self._poller = Poller(facts.id, self._ask, lambda: self._traits, self.on_failed)
         self._answering = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._polling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wish: Wish | None = None
 
     # --- What is known -----------------------------------------------------------------------------------------
+
+    @property
+    def group_id(self) -> GroupId:
+        """The group among whose resources it is hosted."""
+        return self._group.id
 
     @property
     def state(self) -> ResourceState:
@@ -104,6 +101,21 @@ class HostedResource:
         return self._machine.status
 
     @property
+    def status_information(self) -> ResourceStatus:
+        """The bits of StatusInformation."""
+        return self._machine.lacking
+
+    @property
+    def may_run(self) -> bool:
+        """Answer whether something of it may run here."""
+        return self._machine.state.may_run
+
+    @property
+    def has_to_be_ended(self) -> bool:
+        """Answer whether something may run that is not the engine's to end: its types give notice of failures."""
+        return self.may_run and not self.type.traits.notifies_failure
+
+    @property
     def is_busy(self) -> bool:
         """Answer whether an online, offline or terminate call has not returned yet."""
         return self._answering > 0
@@ -112,17 +124,19 @@ class HostedResource:
 
     async def open(self) -> None:
         """Open the resource in its type, and begin to poll it if it is online."""
-        try:
-            await self.refresh_times()
-        except FaultError as error:  # the type's own times hold until the database answers again
-            _log.warning("the properties of resource %s are not known yet: %s", self.facts.id, error)
+        await self.refresh()
         await self._open_in_type()
         if self._machine.state is State.ONLINE:
-            self._begin_polling(at_once=True)
+            self._poller.begin(at_once=True)
+
+    async def take_over(self, facts: ResourceFacts, group: GroupFacts) -> None:
+        """Take over new facts, and the times that may have changed with them."""
+        self.facts, self._group = facts, group
+        await self.refresh()
 
     async def close(self) -> None:
         """Let go of the resource; stop nothing."""
-        self._stop_polling()
+        await self._poller.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._tasks):
@@ -130,33 +144,58 @@ class HostedResource:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.type.close(self.facts.id)
 
-    async def refresh_times(self) -> None:
-        """Read the timeouts and intervals that hold for this resource again."""
+    async def end_and_close(self) -> None:
+        """Let go of it, and of nothing that runs unless the engine sees to that: it may not be hosted here any more.
+
+        What may run is ended by terminate; nobody is told of the states in between.
+        """
+        if self.has_to_be_ended:
+            self._on_changed = lambda resource, change: None
+            self._apply_quietly(events.OfflineRequested(self._traits.pending_timeout, forced=True))
+            while self._tasks:
+                await asyncio.wait(tuple(self._tasks))
+        await self.close()
+
+    async def refresh(self) -> None:
+        """Take over the timeouts and intervals as they are stored; the old ones hold if the database is silent."""
         scope = PropertyScope.COMMON
-        of_type = await self._around.store.read(TypeProperties(self.facts.type, scope))
-        self._common = await self._around.store.read(ResourceProperties(self.facts.id, scope))
-        self._traits = effective_traits(self.type.traits, of_type, self._common)
+        try:
+            of_type = await self._around.store.read(TypeProperties(self.facts.type, scope))
+            self._common = await self._around.store.read(ResourceProperties(self.facts.id, scope))
+        except FaultError as error:
+            _log.warning("the properties of resource %s are not known yet: %s", self.facts.id, error)
+            return
+        before, self._traits = self._traits, effective_traits(self.type.traits, of_type, self._common)
+        if self._traits != before:
+            self._poller.refresh()
 
     async def _open_in_type(self) -> None:
         """Open it, or open it again if SeparateMonitor has changed since."""
         separate = RESOURCE_COMMON.number(self._common, "SeparateMonitor") == 1
-        if self._opened is not None:
-            if self._opened.separate_monitor == separate:
+        if self._is_open:
+            if self._separate == separate:
                 return
             await self.type.close(self.facts.id)
-        parameters = await self._known_parameters()
-        self._opened = OpenedResource(
+        self._is_open, self._separate = True, separate
+        await self._known_parameters()
+        await self.type.open(self._opened(), self._on_holder_lost)
+
+    def _opened(self) -> OpenedResource:
+        return OpenedResource(
             resource_id=self.facts.id,
             name=self.facts.name,
             type_name=self.facts.type,
             group_id=self._group.id,
             group_name=self._group.name,
-            was_online=self._machine.state is State.ONLINE,
-            separate_monitor=separate,
+            was_online=self._machine.state not in (State.OFFLINE, State.ONLINE_PENDING, State.FAILED),
+            separate_monitor=self._separate,
             settings=self._around.settings,
-            parameters=parameters,
+            parameters=self._latest or {},
         )
-        await self.type.open(self._opened, lambda sentence: self._apply_quietly(events.MonitorLost(sentence)))
+
+    def _on_holder_lost(self, sentence: str) -> None:
+        self._lost = sentence
+        self._apply_quietly(events.MonitorLost(sentence))
 
     # --- Requests and news -------------------------------------------------------------------------------------
 
@@ -177,19 +216,24 @@ class HostedResource:
         """Its type gives notice that it failed."""
         self._apply_quietly(events.HealthLost(sentence))
 
-    async def on_stopped(self, sentence: str) -> None:
-        """Its type gives notice that it stopped in order, by itself; what that means is for the type to say."""
+    async def on_stopped(self, sentence: str) -> bool:
+        """Its type gives notice that it stopped in order, by itself; the type says what that means.
+
+        Answers whether it is offline by that, and not failed.
+        """
         parameters = await self._known_parameters()
         failed = self.type.state_after_stop(parameters) == ResourceState.FAILED
+        before = self._machine.state
         self._apply_quietly(events.Stopped(failed, sentence))
+        return self._machine.state is State.OFFLINE and before is not State.OFFLINE
 
     async def control(self, code: int, data: bytes | None, parameters: Parameters) -> ControlAnswer:
-        """Call the entry point resource_control."""
+        """Call the entry point resource_control; FaultError 5931 at once when its monitor process is down."""
 
         async def call() -> ControlAnswer:
             return await self.type.resource_control(self.facts.id, code, data, parameters)
 
-        return await self._enter("resource_control", call)
+        return await self._calls.enter("resource_control", call, patient=False)
 
     # --- The machine -------------------------------------------------------------------------------------------
 
@@ -197,26 +241,28 @@ class HostedResource:
         self._apply(event)
 
     def _apply(self, event: events.Event) -> Status:
-        step = machine.step(self._machine, event)
-        self._machine = step.machine
-        for effect in step.effects:
+        done = step(self._machine, event)
+        self._machine = done.machine
+        for effect in done.effects:
             match effect:
-                case machine.CallOnline(operation):
-                    self._spawn(self._call(operation, "online", self._online))
-                case machine.CallOffline(operation):
-                    self._spawn(self._call(operation, "offline", self._offline))
-                case machine.CallTerminate(operation):
-                    self._terminating = self._spawn(self._terminate(operation, self._terminating))
-                case machine.StateChanged():
+                case effects.CallOnline(operation):
+                    self._spawn(self._call(operation, self._online))
+                case effects.CallOffline(operation):
+                    self._spawn(self._call(operation, self._offline))
+                case effects.CallTerminate(operation):
+                    self._begin_terminate(operation)
+                case effects.CallRecover(operation):
+                    self._spawn(self._recover(operation))
+                case effects.StateChanged():
                     self._follow(effect)
         self._arm()
-        return step.status
+        return done.status
 
-    def _follow(self, change: machine.StateChanged) -> None:
+    def _follow(self, change: effects.StateChanged) -> None:
         if change.new is State.ONLINE:
-            self._begin_polling(at_once=False)
+            self._poller.begin(at_once=False)
         else:
-            self._stop_polling()
+            self._poller.stop()
         self._on_changed(self, change)
 
     def _arm(self) -> None:
@@ -244,134 +290,99 @@ class HostedResource:
 
     # --- Entry points ------------------------------------------------------------------------------------------
 
-    async def _call(self, operation: int, name: str, call: Callable[[ReportStatus], Awaitable[Status]]) -> None:
+    async def _call(self, operation: int, call: Callable[[int], Awaitable[Status]]) -> None:
         """Call online or offline and tell the machine what came of it."""
         try:
-            async with self._entry:
-                await self._wait_terminated()
+            async with self._calls.turn():
                 if self._machine.operation != operation:
                     return  # overtaken while it waited
-                if name == "online":
-                    await self.refresh_times()
-                status = await self._timed(name, lambda: call(self._reporter(operation)))
+                status = await call(operation)
             answer = events.Answered(operation, _now(), status)
         except ClusterError as error:
             answer = events.Answered(operation, _now(), error.status, error.sentence)
-        except Exception as error:  # noqa: BLE001 — the supervisor of types
-            sentence = f"{self.facts.type} raised {type(error).__name__} in {name}: {error}"
-            answer = events.Answered(operation, _now(), Status.ERROR_EXCEPTION_IN_RESOURCE_CALL, sentence)
         self._apply_quietly(answer)
 
-    async def _online(self, report: ReportStatus) -> Status:
+    async def _online(self, operation: int) -> Status:
+        await self.refresh()
         await self._open_in_type()
-        return await self.type.online(self.facts.id, await self._parameters(), report)
+        parameters, report = await self._known_parameters(), self._reporter(operation)
+        if self._latest is None:
+            raise FaultError(Status.ERROR_TIMEOUT, "its properties cannot be read: the database is silent")
+        return await self._calls.timed("online", lambda: self.type.online(self.facts.id, parameters, report))
 
-    async def _offline(self, report: ReportStatus) -> Status:
+    async def _offline(self, operation: int) -> Status:
         wish = self._wish
         request = OfflineRequest(
             parameters=await self._known_parameters(),
             flags=0 if wish is None else wish.flags,
             vm_context=None if wish is None else wish.vm_context,
         )
-        return await self.type.offline(self.facts.id, request, report)
+        report = self._reporter(operation)
+        return await self._calls.timed("offline", lambda: self.type.offline(self.facts.id, request, report))
 
-    async def _terminate(self, operation: int, earlier: asyncio.Task[None] | None) -> None:
-        if earlier is not None:
-            await asyncio.wait((earlier,))
+    async def _recover(self, operation: int) -> None:
+        """Open it in another monitor process and ask whether it works."""
         try:
-            await self._timed("terminate", lambda: self.type.terminate(self.facts.id))
-            answer = events.Terminated(operation)
+            works = await self._ask("is_alive")
+            outcome = (
+                "it works, and is held by another one" if works else "is_alive says that it does not work any more"
+            )
         except ClusterError as error:
-            answer = events.Terminated(operation, error.status, error.sentence)
-        except Exception as error:  # noqa: BLE001 — the supervisor of types
-            sentence = f"{self.facts.type} raised {type(error).__name__} in terminate: {error}"
-            answer = events.Terminated(operation, Status.ERROR_EXCEPTION_IN_RESOURCE_CALL, sentence)
-        self._apply_quietly(answer)
+            works, outcome = False, error.sentence
+        self._apply_quietly(events.Recovered(operation, works, f"{self._lost}; {outcome}"))
+
+    def _begin_terminate(self, operation: int) -> None:
+        async def terminate() -> None:
+            if earlier is not None:
+                await asyncio.wait((earlier,))
+            self._apply_quietly(await self._terminated(operation))
+
+        task = self._spawn(terminate())
+        earlier = self._calls.note_terminating(task)  # before the task runs for the first time
+
+    async def _terminated(self, operation: int) -> events.Terminated:
+        """Call terminate; once more when the monitor process went, for whatever reason, before it had answered."""
+        for last in (False, True):
+            try:
+                await self._calls.timed("terminate", lambda: self.type.terminate(self.facts.id))
+                break
+            except HolderLost as error:
+                if last:
+                    return events.Terminated(operation, error.status, error.sentence)
+            except ClusterError as error:
+                return events.Terminated(operation, error.status, error.sentence)
+        return events.Terminated(operation)
 
     def _reporter(self, operation: int) -> ReportStatus:
-        def report(state: ResourceState, checkpoint: int, sentence: str) -> bool:
+        def report(
+            state: ResourceState,
+            checkpoint: int,
+            sentence: str,
+            /,
+            *,
+            status: Status = Status.ERROR_SUCCESS,
+            lacking: ResourceStatus = ResourceStatus.NORMAL,
+        ) -> bool:
             if self._machine.operation == operation:
-                self._apply_quietly(events.Reported(operation, _now(), state, checkpoint, sentence))
+                self._apply_quietly(
+                    events.Reported(operation, _now(), state, checkpoint, sentence, status=status, lacking=lacking)
+                )
             return self._machine.operation == operation
 
         return report
 
-    async def _enter(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        async with self._entry:
-            await self._wait_terminated()
-            return await self._timed(name, call)
-
-    async def _wait_terminated(self) -> None:
-        while self._terminating is not None and not self._terminating.done():
-            await asyncio.wait((self._terminating,))
-
-    async def _timed(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Call an entry point within DeadlockTimeout. Raises FaultError 5910 when it does not return in time."""
-        limit = self._traits.deadlock_timeout
-        try:
-            async with asyncio.timeout(limit) as scope:
-                return await call()
-        except TimeoutError:
-            if not scope.expired():
-                raise  # the entry point's own
-            sentence = f"{name} of {self.facts.name!r} did not return within {limit:g} s (DeadlockTimeout)"
-            await self.type.on_deadlock(self.facts.id, sentence)
-            raise FaultError(Status.ERROR_RESOURCE_CALL_TIMED_OUT, sentence) from None
-
-    async def _parameters(self) -> Parameters:
-        self._latest = await self._around.store.read(ResourceProperties(self.facts.id, PropertyScope.PRIVATE))
-        return self._latest
+    async def _ask(self, name: str) -> bool:
+        ask = self.type.is_alive if name == "is_alive" else self.type.looks_alive
+        return await self._calls.enter(name, lambda: ask(self.facts.id))
 
     async def _known_parameters(self) -> Parameters:
         """The private properties, as they were read last if the database does not answer."""
         try:
-            return await self._parameters()
-        except FaultError:
-            return self._latest
-
-    # --- Polling -----------------------------------------------------------------------------------------------
-
-    def _begin_polling(self, *, at_once: bool) -> None:
-        self._stop_polling()
-        if not self._traits.notifies_failure:
-            self._polling = asyncio.create_task(self._poll(at_once=at_once), name=f"polling {self.facts.id}")
-            self._tasks.add(self._polling)
-            self._polling.add_done_callback(self._tasks.discard)
-
-    def _stop_polling(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
-            self._polling = None
-
-    async def _poll(self, *, at_once: bool) -> None:
-        """Ask LooksAlive often and IsAlive seldom, and IsAlive at once when LooksAlive says no."""
-        try:
-            asked = _now() if not at_once else float("-inf")
-            while True:
-                if _now() - asked >= self._traits.is_alive_interval:
-                    asked = _now()
-                    if not await self._enter("is_alive", lambda: self.type.is_alive(self.facts.id)):
-                        self.on_failed("is_alive says that it does not work")
-                        return
-                due = asked + self._traits.is_alive_interval - _now()
-                await asyncio.sleep(max(0.0, min(self._traits.looks_alive_interval, due)))
-                if not await self._enter("looks_alive", lambda: self.type.looks_alive(self.facts.id)):
-                    asked = float("-inf")
-        except ClusterError as error:
-            self.on_failed(error.sentence)
-        except Exception as error:  # noqa: BLE001 — the supervisor of types
-            self.on_failed(f"{self.facts.type} raised {type(error).__name__} when it was polled: {error}")
+            self._latest = await self._around.store.read(ResourceProperties(self.facts.id, PropertyScope.PRIVATE))
+        except FaultError as error:
+            _log.warning("the private properties of resource %s were not read: %s", self.facts.id, error)
+        return self._latest or {}
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _initial_machine(state: ResourceState) -> Machine:
-    known = _FROM_SHOWN.get(state)
-    if known is not None:
-        return Machine(known, sentence=f"it was {state.name.lower()} when this node took it over")
-    sentence = (
-        f"it was {state.name.lower().replace('_', ' ')} when the node's service ended; nobody knows how that ended"
-    )
-    return Machine(State.FAILED, status=Status.ERROR_RESOURCE_FAILED, sentence=sentence)

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,25 +18,33 @@ from importlib.metadata import entry_points
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError
 from quorate.clusapi.identity import ResourceId
 from quorate.clusapi.json_types import JsonValue
-from quorate.clusapi.states import ResourceState
+from quorate.clusapi.states import ResourceState, ResourceStatus
 from quorate.clusapi.status import Status
 from quorate.hosting import monitor_messages as messages
 from quorate.hosting.resource_type import ENTRY_POINT_GROUP, EntryPoints, ReportStatus
+from quorate.hosting.shared_deadline import SharedDeadline
 
 _LAST_TERMINATE = 10.0  # seconds that a resource has to stop when the daemon has died
+_LOOK_EVERY = 0.2  # seconds between two looks at the deadline
 
 
 class Types:
-    """Finds, imports and makes each resource type once."""
+    """Finds, imports and makes each resource type once; one whose import hangs keeps nobody from the others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
         self._made: dict[str, EntryPoints] = {}
 
     def find(self, name: str) -> EntryPoints:
         """The type of that name, without regard to case. Raises ClusterError when there is none or it cannot load."""
         key = name.casefold()
+        made = self._made.get(key)
+        if made is not None:
+            return made
         with self._lock:
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
             if key not in self._made:
                 self._made[key] = _load(name)
             return self._made[key]
@@ -103,9 +112,10 @@ class Call:
 class Server:
     """Reads calls and starts their threads until the daemon says goodbye or is gone."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        """Take our end of the socket pair."""
+    def __init__(self, connection: socket.socket, deadline: SharedDeadline) -> None:
+        """Take our end of the socket pair, and until when this node may run things."""
         self._connection = connection
+        self._deadline = deadline
         self._sending = threading.Lock()
         self._types = Types()
         self._operations = Operations()
@@ -120,8 +130,18 @@ class Server:
             "resource_control": self._resource_control,
         }
 
+    def watch(self) -> None:
+        """End what is online whenever this node may run nothing any more; for ever, on a thread of its own."""
+        while True:
+            if self._deadline.is_over() and self._operations.online():
+                self._terminate_all()
+                if self._operations.online():
+                    time.sleep(_LAST_TERMINATE)  # before it is tried again
+            time.sleep(_LOOK_EVERY)
+
     def serve(self) -> None:
         """Serve until the end."""
+        self._send({"ready": True})
         while (message := self._receive()) is not None:
             if "goodbye" in message:
                 return
@@ -166,7 +186,11 @@ class Server:
             status = int(Status.ERROR_EXCEPTION_IN_RESOURCE_CALL)
             self._send({"call": call, "status": status, "sentence": sentence})
         else:
-            self._send({"call": call, "value": value})
+            try:
+                self._send({"call": call, "value": value})
+            except messages.BadMessage as error:
+                sentence = f"what {message.get('type')} answers in {message.get('entry')} cannot be sent: {error}"
+                self._send({"call": call, "status": int(error.status), "sentence": sentence})
 
     def _call(self, call: int, message: messages.Message) -> JsonValue:
         type_name = messages.text_of(message.get("type"))
@@ -200,6 +224,9 @@ class Server:
 
     def _online(self, call: Call) -> JsonValue:
         parameters = messages.parse_parameters(call.arguments.get("parameters"))
+        if self._deadline.is_over():
+            sentence = "this node holds no lease: nothing may come online here"
+            raise FaultError(Status.ERROR_CLUSTER_NODE_NOT_MEMBER, sentence)
         self._operations.begin(call.resource_id, call.number)
         self._operations.note_online(call.resource_id, call.type_name)  # half online is to be terminated too
         return int(Status(call.type.online(call.resource_id, parameters, self._reporter(call))))
@@ -230,24 +257,40 @@ class Server:
         return messages.pack_answer(call.type.resource_control(call.resource_id, code, data, parameters))
 
     def _reporter(self, call: Call) -> ReportStatus:
-        def report(state: ResourceState, checkpoint: int, sentence: str) -> bool:
+        def report(
+            state: ResourceState,
+            checkpoint: int,
+            sentence: str,
+            /,
+            *,
+            status: Status = Status.ERROR_SUCCESS,
+            lacking: ResourceStatus = ResourceStatus.NORMAL,
+        ) -> bool:
             if not self._operations.is_current(call.resource_id, call.number):
                 return False
             if state == ResourceState.OFFLINE:
                 self._operations.note_online(call.resource_id, None)
             self._send(
-                {"report": call.number, "state": int(state), "checkpoint": int(checkpoint), "sentence": sentence}
+                {
+                    "report": call.number,
+                    "state": int(state),
+                    "checkpoint": int(checkpoint),
+                    "sentence": sentence,
+                    "status": int(status),
+                    "lacking": int(lacking),
+                }
             )
             return True
 
         return report
 
     def _terminate_all(self) -> None:
-        """The daemon died, and another node may take over: nothing that is online here may go on."""
+        """Another node may take over, as the daemon died or its lease is over: nothing that is online may go on."""
 
         def terminate(resource_id: ResourceId, type_name: str) -> None:
             self._operations.end(resource_id)
             self._types.find(type_name).terminate(resource_id)
+            self._operations.note_online(resource_id, None)
 
         _run_together([partial(terminate, *item) for item in self._operations.online().items()])
 
@@ -261,9 +304,11 @@ def _run_together(jobs: list[Callable[[], None]]) -> None:
 
 
 def main() -> None:
-    """Serve the socket whose file descriptor is the only argument."""
+    """Serve the socket whose file descriptor is the first argument; that of the shared deadline is the second."""
     with socket.socket(fileno=int(sys.argv[1])) as connection:
-        Server(connection).serve()
+        server = Server(connection, SharedDeadline(int(sys.argv[2])))
+        threading.Thread(target=server.watch, daemon=True).start()
+        server.serve()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # threads that block must not keep the process

@@ -2,6 +2,7 @@
 
 ::
 
+    monitor → daemon   {ready: true}                         once: the interpreter runs, calls can come
     daemon → monitor   {call: 7, type: "Generic Script", entry: "online", resource: "…", arguments: {…}}
                        {goodbye: true}                       end now, and stop nothing
     monitor → daemon   {call: 7, value: …}                   the entry point returned
@@ -36,7 +37,8 @@ from quorate.hosting.resource_type import OfflineRequest, OpenedResource
 Message = Mapping[str, JsonValue]
 
 HEADER: Final = struct.Struct(">I")
-LONGEST_MESSAGE: Final = 64 * 1024 * 1024
+LONGEST_MESSAGE: Final = 4 * 1024 * 1024
+"""Bytes; whoever parses one does nothing else meanwhile."""
 
 
 class BadMessage(FaultError):
@@ -48,8 +50,10 @@ class BadMessage(FaultError):
 
 
 def pack_message(message: Message) -> bytes:
-    """Pack one message with its length."""
+    """Pack one message with its length. Raises :class:`BadMessage` when it is too long."""
     data = json.dumps(message, separators=(",", ":")).encode()
+    if len(data) > LONGEST_MESSAGE:
+        raise BadMessage(f"its length would be {len(data)} bytes")
     return HEADER.pack(len(data)) + data
 
 

@@ -64,6 +64,8 @@ PROPERTY_CODES: Final[Mapping[int, tuple[PropertyScope, PropertyRequest]]] = {
         ControlObject.RESOURCE_TYPE,
         ControlObject.GROUP,
         ControlObject.NODE,
+        ControlObject.NETWORK,
+        ControlObject.NETINTERFACE,
         ControlObject.CLUSTER,
     )
     for operation, meaning in _OPERATIONS.items()

@@ -6,7 +6,7 @@ Times are seconds of the host's clock; they come in as values, since the machine
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from quorate.clusapi.states import ResourceState
+from quorate.clusapi.states import ResourceState, ResourceStatus
 from quorate.clusapi.status import Status
 
 
@@ -51,6 +51,8 @@ class Reported:
     state: ResourceState
     checkpoint: int
     sentence: str = ""
+    status: Status = Status.ERROR_SUCCESS  # of a FAILED: why, where the type knows
+    lacking: ResourceStatus = ResourceStatus.NORMAL  # of a FAILED: what the node has too little of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,17 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class MonitorLost:
-    """The monitor process that held it is gone; there is nobody left to call."""
+    """The monitor process that held it is gone."""
 
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """It was asked in another monitor whether it works."""
+
+    operation: int
+    works: bool
     sentence: str
 
 
@@ -101,5 +112,6 @@ Event: TypeAlias = (
     | HealthLost
     | Stopped
     | MonitorLost
+    | Recovered
     | Ticked
 )

@@ -3,35 +3,40 @@
 ::
 
                OnlineRequested                 answer 0, or report Online
-    Offline ───────────────────▶ OnlinePending ─────────────────────────▶ Online
-       ▲                          │   ▲                                   │ │ │
-       │    error, time-out,      │   │ OnlineRequested                   │ │ │ OfflineRequested
-       │    report Failed, health ▼   │                                   │ │ ▼
-       │                         Failed ◀────────── health, Fail ─────────┘ │ OfflinePending ──▶ Online
-       │                          │                                         │   │   │   (report Online: it stayed)
-       │◀──── OfflineRequested ───┘                            forced       │   │   │ time-out, error, forced
-       │                                                       ┌────────────┘   │   ▼
-       │◀────────────────────────────────── Terminating ◀──────┴────────────────┼─ terminate is called
-       │                                    (shown as OfflinePending)           │
-       └◀──────────────────────────────────────────────── answer 0, report Offline
+    Offline ───────────────────▶ OnlinePending ─────────────────────────▶ Online ◀──── works ──── Recovering
+       ▲                              │    ▲                               │ │ │ ────MonitorLost────▶  │
+       │         error, time-out,     │    │ OnlineRequested               │ │ │ OfflineRequested      │
+       │         report Failed,       │    │ (of all three below)          │ │ ▼                       │
+       │         health, MonitorLost  ▼    │                               │ │ OfflinePending ──▶ Online (it stayed)
+       │                            Ending ◀──────── health, Fail ─────────┘ │    │   │                │
+       │                              │ │ ◀──────────── does not work ───────┼────┼───┼────────────────┘
+       │              Terminated with 0 │ with an error                forced│    │   │ time-out, error, forced,
+       │                              ▼ ▼                                    ▼    │   ▼ MonitorLost
+       │◀── OfflineRequested ── Failed  Stuck ── OfflineRequested ─────▶ Terminating (terminate is called)
+       │                                  ▲ ─────── with an error ─────────  │    │
+       └◀────────────────────────────────────── Terminated with 0 ───────────┴────┘ answer 0, report Offline
 
-    MonitorLost leads from everywhere but Offline to Failed; every other way into Failed calls terminate.
+Three states are shown as Failed: *Ending* while terminate runs, *Failed* when nothing is left that runs, *Stuck* when
+it could not be ended, or when nobody knows whether it was. Only from Failed is the way to Offline a matter of words;
+from the other two terminate is called (again) first, since another node may start the resource once it is Offline here.
+
+*Recovering* is shown as Online: the monitor process that held it is gone, which says nothing about the resource. It is
+opened in another monitor and asked whether it works.
 
 Each call of an entry point is an *operation* with a number; what comes back carries the number, and the answer to an
 operation that is not the current one any more is stale: nothing happens. PendingTimeout is measured from the answer
 ERROR_IO_PENDING to the first report, then from report to report; time comes in with the events. DeadlockTimeout, of an
 entry point that does not return at all, is measured by the host.
 
-What follows a failure (RestartAction, RestartThreshold, failover) hooks in at :class:`StateChanged` to ``FAILED``: a
-policy of its own sends OnlineRequested again; until it exists a failed resource stays failed.
+What follows a failure (RestartAction, RestartThreshold, failover) is decided elsewhere: the host tells of each
+:class:`StateChanged` to a state shown as Failed of a resource that was to be online.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Final, TypeAlias, cast
 
-from quorate.clusapi.states import ResourceState
+from quorate.clusapi.states import ResourceState, ResourceStatus
 from quorate.clusapi.status import Status
 from quorate.hosting.resource_events import (
     Answered,
@@ -41,85 +46,23 @@ from quorate.hosting.resource_events import (
     MonitorLost,
     OfflineRequested,
     OnlineRequested,
+    Recovered,
     Reported,
     Stopped,
     Terminated,
     Ticked,
 )
-
-
-class State(Enum):
-    """Where a hosted resource stands."""
-
-    OFFLINE = ResourceState.OFFLINE, 1  # nothing runs
-    ONLINE_PENDING = ResourceState.ONLINE_PENDING, 2  # online was called and has not come to an end
-    ONLINE = ResourceState.ONLINE, 3  # it runs
-    OFFLINE_PENDING = ResourceState.OFFLINE_PENDING, 4  # offline was called and has not come to an end
-    TERMINATING = ResourceState.OFFLINE_PENDING, 5  # going offline by force: terminate was called
-    FAILED = ResourceState.FAILED, 6  # it broke; terminate was called where there was somebody to call
-
-    @property
-    def shown(self) -> ResourceState:
-        """The state that the cluster shows."""
-        return self.value[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """One resource's state with all that depends on it."""
-
-    state: State = State.OFFLINE
-    operation: int = 0  # number of the latest call
-    deadline: float | None = None  # when PendingTimeout will be over
-    pending_timeout: float = 180.0
-    checkpoint: int | None = None  # of the latest report that counted
-    status: Status = Status.ERROR_SUCCESS  # how the latest operation ended
-    sentence: str = "it has not been brought online on this node"
-
-
-# --- Effects -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CallOnline:
-    """Call entry point online and send :class:`Answered`."""
-
-    operation: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallOffline:
-    """Call entry point offline and send :class:`Answered`."""
-
-    operation: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallTerminate:
-    """Call entry point terminate, whatever else runs, and send :class:`Terminated`."""
-
-    operation: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateChanged:
-    """Tell everybody; ``sentence`` says why."""
-
-    old: State
-    new: State
-    sentence: str
-
-
-Effect: TypeAlias = CallOnline | CallOffline | CallTerminate | StateChanged
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The machine after an event, what is to be done, and the answer to a request."""
-
-    machine: Machine
-    effects: tuple[Effect, ...] = ()
-    status: Status = Status.ERROR_SUCCESS
+from quorate.hosting.resource_state import (
+    CallOffline,
+    CallOnline,
+    CallRecover,
+    CallTerminate,
+    Effect,
+    Machine,
+    State,
+    StateChanged,
+    Step,
+)
 
 
 class UnexpectedEvent(RuntimeError):
@@ -138,6 +81,7 @@ def _become(machine: Machine, state: State, sentence: str, status: Status = Stat
         deadline=None,
         checkpoint=None,
         status=status,
+        lacking=ResourceStatus.NORMAL,
         sentence=sentence,
     )
     return Step(after, (StateChanged(machine.state, state, sentence),))
@@ -147,12 +91,36 @@ def _with_call(step: Step, call: Callable[[int], Effect], status: Status = Statu
     return Step(step.machine, (*step.effects, call(step.machine.operation)), status)
 
 
-def _become_failed(machine: Machine, sentence: str, status: Status) -> Step:
-    return _with_call(_become(machine, State.FAILED, sentence, status), CallTerminate)
+def _become_ending(machine: Machine, sentence: str, status: Status) -> Step:
+    return _with_call(_become(machine, State.ENDING, sentence, status), CallTerminate)
 
 
 def _become_terminating(machine: Machine, sentence: str, status: Status = Status.ERROR_IO_PENDING) -> Step:
     return _with_call(_become(machine, State.TERMINATING, sentence), CallTerminate, status)
+
+
+def _not_started(machine: Machine, sentence: str, status: Status, lacking: ResourceStatus) -> Step:
+    """An online that failed keeps what the node lacked for it."""
+    step = _become_ending(machine, sentence, status)
+    found = lacking & _LACKING or _LACKED.get(status, ResourceStatus.NORMAL)
+    return replace(step, machine=replace(step.machine, lacking=found))
+
+
+_S: Final = State
+_LACKING: Final = (
+    ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_CPU
+    | ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_MEMORY
+    | ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_GENERIC_RESOURCES
+)
+_NO_ROOM: Final = Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION  # the engine's, of a VM
+_LACKED: Final[Mapping[Status, ResourceStatus]] = {
+    Status.ERROR_NOT_ENOUGH_MEMORY: ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_MEMORY,
+    Status.ERROR_OUTOFMEMORY: ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_MEMORY,
+    _NO_ROOM: ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_MEMORY,
+    Status.ERROR_NO_SYSTEM_RESOURCES: ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_GENERIC_RESOURCES,
+    Status.ERROR_RESMON_SYSTEM_RESOURCES_LACKING: ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_GENERIC_RESOURCES,
+}
+"""What a type's status says about the node when the type says nothing more exact."""
 
 
 # --- Handlers ------------------------------------------------------------------------------------------------------
@@ -184,6 +152,10 @@ def _leave_while_leaving(machine: Machine, event: OfflineRequested) -> Step:
     return Step(machine, status=Status.ERROR_IO_PENDING)
 
 
+def _end_first(machine: Machine, event: OfflineRequested) -> Step:
+    return _become_terminating(machine, "it had failed, and is ended before it counts as offline")
+
+
 def _clear_failure(machine: Machine, event: OfflineRequested) -> Step:
     return _become(machine, State.OFFLINE, "it had failed and was asked to go offline")
 
@@ -205,7 +177,7 @@ def _refuse_not_online(machine: Machine, event: FailRequested) -> Step:
 
 
 def _fail(machine: Machine, event: FailRequested | HealthLost) -> Step:
-    return _become_failed(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
+    return _become_ending(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
 
 
 def _online_answered(machine: Machine, event: Answered) -> Step:
@@ -213,7 +185,7 @@ def _online_answered(machine: Machine, event: Answered) -> Step:
         return _become(machine, State.ONLINE, event.sentence or "it is online")
     if event.status == Status.ERROR_IO_PENDING:
         return Step(replace(machine, deadline=event.at + machine.pending_timeout))
-    return _become_failed(machine, event.sentence or "it could not go online", event.status)
+    return _not_started(machine, event.sentence or "it could not go online", event.status, ResourceStatus.NORMAL)
 
 
 def _offline_answered(machine: Machine, event: Answered) -> Step:
@@ -238,7 +210,8 @@ def _online_reported(machine: Machine, event: Reported) -> Step:
         return _become(machine, State.ONLINE, event.sentence or "it is online")
     if event.state == ResourceState.ONLINE_PENDING:
         return _progress(machine, event)
-    return _become_failed(machine, event.sentence or "it could not go online", Status.ERROR_RESOURCE_FAILED)
+    status = Status.ERROR_RESOURCE_FAILED if event.status == Status.ERROR_SUCCESS else event.status
+    return _not_started(machine, event.sentence or "it could not go online", status, event.lacking)
 
 
 def _offline_reported(machine: Machine, event: Reported) -> Step:
@@ -256,13 +229,15 @@ def _offline_reported(machine: Machine, event: Reported) -> Step:
 def _terminated(machine: Machine, event: Terminated) -> Step:
     if event.status == Status.ERROR_SUCCESS:
         return _become(machine, State.OFFLINE, "it was ended by force")
-    return _become(machine, State.FAILED, event.sentence or "it could not be ended", event.status)
+    return _become(machine, State.STUCK, event.sentence or "it could not be ended", event.status)
 
 
 def _terminated_after_failure(machine: Machine, event: Terminated) -> Step:
-    if event.status == Status.ERROR_SUCCESS:
-        return Step(machine)
-    return Step(replace(machine, sentence=f"{machine.sentence}; and it could not be ended: {event.sentence}"))
+    """Only whether something may still run is news: how the latest operation ended, and why, stays as it was."""
+    done = event.status == Status.ERROR_SUCCESS
+    sentence = machine.sentence if done else f"{machine.sentence}; and it could not be ended: {event.sentence}"
+    step = _become(machine, State.FAILED if done else State.STUCK, sentence, machine.status)
+    return replace(step, machine=replace(step.machine, lacking=machine.lacking))
 
 
 def _stopped(machine: Machine, event: Stopped) -> Step:
@@ -272,11 +247,26 @@ def _stopped(machine: Machine, event: Stopped) -> Step:
 
 
 def _stopped_while_coming(machine: Machine, event: Stopped) -> Step:
-    return _become_failed(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
+    return _become_ending(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
 
 
-def _lose(machine: Machine, event: MonitorLost) -> Step:
-    return _become(machine, State.FAILED, event.sentence, Status.ERROR_RESOURCE_FAILED)
+def _recover(machine: Machine, event: MonitorLost) -> Step:
+    sentence = f"{event.sentence}; it is asked again whether it works"
+    return _with_call(_become(machine, State.RECOVERING, sentence), CallRecover)
+
+
+def _lose_while_coming(machine: Machine, event: MonitorLost) -> Step:
+    return _become_ending(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
+
+
+def _lose_while_leaving(machine: Machine, event: MonitorLost) -> Step:
+    return _become_terminating(machine, f"{event.sentence}; it is ended by force", Status.ERROR_SUCCESS)
+
+
+def _recovered(machine: Machine, event: Recovered) -> Step:
+    if event.works:
+        return _become(machine, State.ONLINE, event.sentence)
+    return _become_ending(machine, event.sentence, Status.ERROR_RESOURCE_FAILED)
 
 
 def _is_overdue(machine: Machine, event: Ticked) -> bool:
@@ -287,7 +277,7 @@ def _tick_while_coming(machine: Machine, event: Ticked) -> Step:
     if not _is_overdue(machine, event):
         return Step(machine)
     sentence = f"it did not report for {machine.pending_timeout:g} s while it came online (PendingTimeout)"
-    return _become_failed(machine, sentence, Status.ERROR_RESOURCE_CALL_TIMED_OUT)
+    return _become_ending(machine, sentence, Status.ERROR_RESOURCE_CALL_TIMED_OUT)
 
 
 def _tick_while_leaving(machine: Machine, event: Ticked) -> Step:
@@ -310,32 +300,40 @@ def _of(handler: object) -> Handler:
     return cast(Handler, handler)
 
 
-_S: Final = State
-
 _ROWS: Final[Mapping[type[Event], Mapping[State, object]]] = {
     OnlineRequested: {
         _S.OFFLINE: _start,
+        _S.ENDING: _start,
         _S.FAILED: _start,
+        _S.STUCK: _start,
         _S.ONLINE_PENDING: _under_way,
         _S.ONLINE: _already,
+        _S.RECOVERING: _already,
         _S.OFFLINE_PENDING: _refuse,
         _S.TERMINATING: _refuse,
     },
     OfflineRequested: {
         _S.OFFLINE: _already,
+        _S.ENDING: _end_first,
         _S.FAILED: _clear_failure,
+        _S.STUCK: _end_first,
         _S.ONLINE_PENDING: _leave_while_coming,
         _S.ONLINE: _leave,
+        _S.RECOVERING: _leave,
         _S.OFFLINE_PENDING: _leave_while_leaving,
         _S.TERMINATING: _under_way,
     },
-    FailRequested: dict.fromkeys(State, _refuse_not_online) | {_S.ONLINE: _fail},
+    FailRequested: dict.fromkeys(State, _refuse_not_online) | {_S.ONLINE: _fail, _S.RECOVERING: _fail},
     Answered: {_S.ONLINE_PENDING: _online_answered, _S.OFFLINE_PENDING: _offline_answered},
     Reported: {_S.ONLINE_PENDING: _online_reported, _S.OFFLINE_PENDING: _offline_reported},
-    Terminated: {_S.TERMINATING: _terminated, _S.FAILED: _terminated_after_failure},
-    HealthLost: dict.fromkeys(State, _nothing) | {_S.ONLINE: _fail, _S.ONLINE_PENDING: _fail},
-    Stopped: dict.fromkeys(State, _nothing) | {_S.ONLINE: _stopped, _S.ONLINE_PENDING: _stopped_while_coming},
-    MonitorLost: dict.fromkeys(State, _lose) | {_S.OFFLINE: _nothing, _S.FAILED: _nothing},
+    Terminated: {_S.TERMINATING: _terminated, _S.ENDING: _terminated_after_failure},
+    Recovered: {_S.RECOVERING: _recovered},
+    HealthLost: dict.fromkeys(State, _nothing) | {_S.ONLINE: _fail, _S.RECOVERING: _fail, _S.ONLINE_PENDING: _fail},
+    Stopped: dict.fromkeys(State, _nothing)
+    | {_S.ONLINE: _stopped, _S.RECOVERING: _stopped, _S.ONLINE_PENDING: _stopped_while_coming},
+    # A call that is under way in TERMINATING, ENDING and RECOVERING ends with an error of its own.
+    MonitorLost: dict.fromkeys(State, _nothing)
+    | {_S.ONLINE: _recover, _S.ONLINE_PENDING: _lose_while_coming, _S.OFFLINE_PENDING: _lose_while_leaving},
     Ticked: dict.fromkeys(State, _nothing)
     | {_S.ONLINE_PENDING: _tick_while_coming, _S.OFFLINE_PENDING: _tick_while_leaving},
 }
@@ -348,7 +346,7 @@ TRANSITIONS: Final[Mapping[tuple[State, type[Event]], Handler]] = {
 
 def step(machine: Machine, event: Event) -> Step:
     """Let an event happen. Raises :class:`UnexpectedEvent` for one that can only come of a bug."""
-    if isinstance(event, Answered | Reported | Terminated):
+    if isinstance(event, Answered | Reported | Terminated | Recovered):
         if event.operation < machine.operation:
             return Step(machine)  # stale
         if event.operation > machine.operation:

@@ -14,7 +14,9 @@ The rules of both (resource-dll.md §3 to §7):
   ``open`` and ``close``, and makes a running ``online`` or ``offline`` end.
 - ``online`` and ``offline`` answer ERROR_SUCCESS when it is done, or ERROR_IO_PENDING when the work goes on by itself
   and its end is reported. PendingTimeout counts from report to report; a report counts if its checkpoint changed.
-- Any entry point that does not return within DeadlockTimeout is taken for hung.
+- Any entry point that does not return within DeadlockTimeout is taken for hung: the monitor process that holds it is
+  killed, and each resource in it is opened in another and asked by ``is_alive`` whether it works. Whatever a type
+  starts that is to outlive its monitor process takes a session of its own (setsid).
 - ``close`` forgets the resource and stops nothing: what runs may be wanted by the next daemon on this node.
 - A type never writes its private properties: it answers with ``changes``, and the host stores them.
 """
@@ -23,23 +25,50 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from quorate.clusapi.errors import FaultError
 from quorate.clusapi.identity import GroupId, ResourceId
-from quorate.clusapi.states import ResourceState, VmResdllContext
+from quorate.clusapi.states import ResourceState, ResourceStatus, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.hosting.contract import ControlAnswer, Parameters
 
 ENTRY_POINT_GROUP = "quorate.resource_types"
 """The group of Python entry points; the name of each is the name of a resource type."""
 
-ReportStatus = Callable[[ResourceState, int, str], bool]
-"""Reports a state, a checkpoint and a sentence; False means: stop working, ``terminate`` has been called.
 
-ONLINE_PENDING and OFFLINE_PENDING say that the work goes on; ONLINE, OFFLINE and FAILED end it. ONLINE at the end of
-``offline`` says that the resource could not go offline without harm and has stayed online.
-"""
+class ReportStatus(Protocol):
+    """Reports how work goes on that ``online`` or ``offline`` left behind.
+
+    ONLINE_PENDING and OFFLINE_PENDING say that it goes on; ONLINE, OFFLINE and FAILED end it. ONLINE at the end of
+    ``offline`` says that the resource could not go offline without harm and has stayed online. With FAILED, ``status``
+    says why and ``lacking`` what the node has too little of (bits 0x4, 0x8 and 0x10 of StatusInformation).
+
+    False means: stop working, ``terminate`` has been called.
+    """
+
+    def __call__(
+        self,
+        state: ResourceState,
+        checkpoint: int,
+        sentence: str,
+        /,
+        *,
+        status: Status = Status.ERROR_SUCCESS,
+        lacking: ResourceStatus = ResourceStatus.NORMAL,
+    ) -> bool:
+        """Report; a report counts if its checkpoint is another one than the last report's."""
+        ...
+
 
 Lost = Callable[[str], None]
-"""Called with a sentence when the process that held a resource is gone; the resource counts as failed."""
+"""Called with a sentence when the process that held a resource is gone, which says nothing about the resource."""
+
+
+class HolderLost(FaultError):
+    """The process that held a resource ended before a call was answered; ``Lost`` has been, or is being, called."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(Status.ERROR_RESOURCE_FAILED, sentence)
+        self.args = (sentence,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +91,7 @@ class OpenedResource:
     type_name: str
     group_id: GroupId
     group_name: str
-    was_online: bool = False  # it was online when the last daemon of this node ended, and may be still
+    was_online: bool = False  # it was online when its last daemon or monitor process ended, and may be still
     separate_monitor: bool = False  # it asks for a monitor process of its own
     settings: Mapping[str, str] = field(default_factory=dict)  # what the node's configuration says to resource types
     parameters: Parameters = field(default_factory=dict)  # its private properties at the time
@@ -137,6 +166,15 @@ class ResourceType(Protocol):
 
     async def open(self, resource: OpenedResource, lost: Lost) -> None:
         """Build what is needed for this resource; call ``lost`` when there is nobody left to call for it."""
+        ...
+
+    async def prepare(self, resource: OpenedResource, limit: float, *, patient: bool) -> None:
+        """See to it that there is somebody to call for an open resource; ``resource`` are its newest facts.
+
+        Takes the time that a process takes to start, and to be started again after a crash: that does not count for
+        DeadlockTimeout; entry point open, if it is called here, must return within ``limit`` seconds of its own.
+        Raises FaultError 5017, 5931, and 5910 when open hangs; without ``patient`` 5931 rather than to wait.
+        """
         ...
 
     async def close(self, resource_id: ResourceId) -> None:

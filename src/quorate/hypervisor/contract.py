@@ -291,6 +291,11 @@ class Instance(Protocol):
         """Seconds since the epoch at which the process was started."""
         ...
 
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the process has ended, perhaps before `Exited` has told so."""
+        ...
+
     async def run_state(self) -> RunState:
         """Ask whether the vCPUs run."""
         ...

@@ -46,8 +46,9 @@ _DEADLINE = 5.0
 class FakeWorld:
     """The machines of all fake hosts, and the wires between them."""
 
-    def __init__(self, bandwidth: float = 4e9) -> None:
+    def __init__(self, bandwidth: float = 4e9, beat_hz: int | None = None) -> None:
         self.bandwidth = bandwidth
+        self.beat_hz = beat_hz  # of every guest, whatever its definition says: hundreds of them in one process
         self.disk_bandwidth = bandwidth  # of saved images
         self.launch_error: ClusterError | None = None  # the next launches fail with it
         self._machines: dict[Path, FakeMachine] = {}  # by lock file: one per VM and host
@@ -61,7 +62,7 @@ class FakeWorld:
 
     def start(self, request: LaunchRequest) -> FakeMachine:
         """Make a machine."""
-        machine = FakeMachine(request, self._next_pid, self.disk_bandwidth)
+        machine = FakeMachine(request, self._next_pid, self.disk_bandwidth, self.beat_hz)
         self._next_pid -= 1
         self._machines[request.paths.lock(request.vm_id)] = machine
         return machine
@@ -170,6 +171,11 @@ class FakeInstance:
     def started_at(self) -> float:
         """Seconds since the epoch at which it was made."""
         return self.machine.started_at
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether it has ended."""
+        return self.machine.is_gone
 
     async def _spoken(self) -> FakeMachine:
         """Wait while it is mute, as long as a command may take."""

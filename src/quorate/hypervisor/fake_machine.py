@@ -44,7 +44,7 @@ _FIXED = 8 << 20  # what every guest has besides what it filled
 class FakeMachine:
     """One machine with a guest that counts; methods change it at once, as commands that were carried out."""
 
-    def __init__(self, request: LaunchRequest, pid: int, disk_bandwidth: float) -> None:
+    def __init__(self, request: LaunchRequest, pid: int, disk_bandwidth: float, beat_hz: int | None = None) -> None:
         self.request = request
         self.vm_id = request.vm_id
         self.image = request.image
@@ -64,6 +64,7 @@ class FakeMachine:
         self._source: FakeMachine | None = None
         guest = request.definition.guest
         self._guest = guest if isinstance(guest, BuiltinGuest) else BuiltinGuest()
+        self._beat_hz = beat_hz or self._guest.beat_hz
         self._serial = request.paths.serial_log(self.vm_id).open("ab", buffering=0)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -159,7 +160,7 @@ class FakeMachine:
     async def _beat(self) -> None:
         due = time.monotonic()
         while True:
-            due = max(due + 1 / self._guest.beat_hz, time.monotonic() - 0.1)
+            due = max(due + 1 / self._beat_hz, time.monotonic() - 0.1)
             await asyncio.sleep(due - time.monotonic())
             self.count += 1
             self._serial.write(b"Q %010d\n" % self.count)

@@ -26,8 +26,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.clusapi.machine import Rule, Step, follow
 from quorate.migration import incoming_events as e
-from quorate.migration.machine import Rule, Step, follow
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
 
 ASK_PAUSE = 0.5
@@ -294,7 +294,7 @@ def _on_claimed(s: Incoming, event: object, now: float) -> _Step:
         return Step(s)
     claimed = replace(s, record=event.record, pending=None)
     if claimed.image_gone:
-        return _end(replace(claimed, reason=claimed.image_gone), Outcome.IMAGE_LOST, now)
+        return _write(claimed, CasKind.MARK, Phase.MARKING, now)
     return _go(claimed, Phase.NOTING_CONT, now, e.NoteCont())
 
 
@@ -594,7 +594,7 @@ TABLE: dict[Phase, _Rules] = {
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
-        CasAnswered: _to(_on_claimed, _P.CLAIMING, _P.NOTING_CONT, _P.ENDED),
+        CasAnswered: _to(_on_claimed, _P.CLAIMING, _P.NOTING_CONT, _P.MARKING),
         CasRefused: _to(_on_claim_refused, _P.CLAIMING, _P.ENDING),
         CasUnanswered: _to(_on_unanswered, _P.CLAIMING),
         e.Tick: _to(_on_write_tick, _P.CLAIMING),

@@ -21,10 +21,10 @@ from enum import Enum
 from typing import TypeAlias
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.clusapi.machine import Rule, Step, follow
 from quorate.clusapi.states import MigrationState
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Convergence, Sample, Verdict
-from quorate.migration.machine import Rule, Step, follow
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
 
 SILENCE_LIMIT = 2.0

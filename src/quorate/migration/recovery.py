@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.clusapi.machine import Step
 from quorate.migration import incoming
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Incoming, Right
-from quorate.migration.machine import Step
 from quorate.migration.outgoing import Image, Outcome, Outgoing, Phase, Transfer
 from quorate.migration.ownership import Cas, CasKind, OwnershipRecord, SendCas
 

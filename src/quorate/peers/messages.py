@@ -1,8 +1,10 @@
-"""The messages of a migration, as both nodes declare them.
+"""The messages between nodes, those of a migration above all, as both sides declare them.
 
 Requests of the source: `assess`, `prepare`, `session` (is the destination still at work?), `yours`, `abandon`.
 Requests of the destination: `prepared`, `failed`, `session` (does the session still live?, rule R11).
-Between any two: `ping`, `forward` (an operation for a group that the other one owns).
+Requests of the coordinator: `giver` (is `yours` out for your gift to a node that has died?, rule R8).
+Between any two: `promise` (to take nothing over while the database is silent, rule R10), `ping`, `forward` (an
+operation for a group that the other one owns).
 """
 
 from dataclasses import dataclass
@@ -141,3 +143,62 @@ class SessionAnswer:
     def from_json(cls, body: JsonObject) -> Self:
         """Read it; what is missing is not so."""
         return cls(body.get("known") is True, body.get("preparing") is True, json_text(body, "uri"))
+
+
+@dataclass(frozen=True, slots=True)
+class GiverQuestion:
+    """What became of your gift, by the record of this epoch? Answered with one word of `GiverWord`."""
+
+    group: GroupId
+    epoch: int
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {"group": self.group, "epoch": self.epoch}
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it."""
+        return cls(GroupId(json_text(body, "group")), json_int(body, "epoch"))
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRequest:
+    """The database does not answer me: will you take nothing over from me for ``period`` seconds from now?"""
+
+    node: NodeId
+    incarnation: str
+    period: float
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {"node": self.node, "incarnation": self.incarnation, "period": self.period}
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it. Raises FaultError 13: without a node, or without a period."""
+        node, period = json_text(body, "node"), body.get("period")
+        if not node or not isinstance(period, int | float) or isinstance(period, bool):
+            raise FaultError(Status.ERROR_INVALID_DATA, "a question for a promise without a node or a period")
+        return cls(NodeId(node), json_text(body, "incarnation"), float(period))
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseAnswer:
+    """Whether it was promised, and why (not)."""
+
+    granted: bool
+    sentence: str
+    until_seconds: float = 0.0
+    """How long the promiser keeps it, from when it received the question; the asker counts the period that it asked."""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write it."""
+        return {"granted": self.granted, "sentence": self.sentence, "until_seconds": self.until_seconds}
+
+    @classmethod
+    def from_json(cls, body: JsonObject) -> Self:
+        """Read it; what is not clearly a promise is none."""
+        until = body.get("until_seconds")
+        seconds = float(until) if isinstance(until, int | float) and not isinstance(until, bool) else 0.0
+        return cls(body.get("granted") is True, json_text(body, "sentence"), seconds)

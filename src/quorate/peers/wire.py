@@ -28,8 +28,8 @@ class BrokenConnection(FaultError):
         super().__init__(Status.RPC_S_CALL_FAILED, sentence)
 
 
-async def read_frame(reader: asyncio.StreamReader) -> dict[str, JsonValue] | None:
-    """Read one frame; None when the other side has closed between two frames.
+async def read_frame(reader: asyncio.StreamReader, limit: int = MAX_FRAME) -> dict[str, JsonValue] | None:
+    """Read one frame of at most ``limit`` bytes; None when the other side has closed between two frames.
 
     Raises:
         BrokenConnection: closed within a frame, or not a frame of ours.
@@ -43,8 +43,8 @@ async def read_frame(reader: asyncio.StreamReader) -> dict[str, JsonValue] | Non
     except OSError as error:
         raise BrokenConnection(f"the connection broke: {error}") from error
     size = int.from_bytes(head, "big")
-    if size > MAX_FRAME:
-        raise BrokenConnection(f"a frame of {size} bytes is over the limit of {MAX_FRAME}")
+    if size > limit:
+        raise BrokenConnection(f"a frame of {size} bytes is over the limit of {limit}")
     try:
         message = json.loads(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, OSError) as error:

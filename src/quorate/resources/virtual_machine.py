@@ -106,7 +106,7 @@ class VirtualMachine(VmType):
         try:
             await self._vms.online(group_id, lambda point, text: _pass_on(report, _ONLINE_PENDING, point, text))
         except ClusterError as error:
-            report(ResourceState.FAILED, _LAST, error.sentence)
+            report(ResourceState.FAILED, _LAST, error.sentence, status=error.status)
         else:
             report(ResourceState.ONLINE, _LAST, self._vms.facts(group_id).sentence)
 

@@ -55,6 +55,9 @@ class VmType:
         """Remember which group's VM the resource stands for."""
         self._groups[resource.resource_id] = resource.group_id
 
+    async def prepare(self, resource: OpenedResource, limit: float, *, patient: bool) -> None:
+        """The daemon itself is called: there is nothing to prepare."""
+
     async def close(self, resource_id: ResourceId) -> None:
         """Forget it; the VM goes on."""
         self._groups.pop(resource_id, None)

@@ -7,8 +7,10 @@ from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.property_lists import PropertyValue
+from quorate.clusapi.versions import API_BUILD
 from quorate.database import keys
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.levels import HIGHEST, LEVEL, LOWEST
 from quorate.database.snapshot import GroupInfo, NodeInfo
 from quorate.hosting.contract import Parameters
 from quorate.hosting.property_table import DWORD_MAX, PropertyTable, with_changes
@@ -18,7 +20,7 @@ from quorate.server.object_codes import Changes, ControlledObject
 from quorate.server.properties.cluster import CLUSTER_COMMON
 from quorate.server.properties.group import DEFAULT_OWNER, GROUP_COMMON, NAME, PERSISTENT_STATE
 from quorate.server.properties.node import NODE_COMMON
-from quorate.server.version import API_BUILD, API_MAJOR, API_MINOR, FUNCTIONAL_LEVEL, NODE_VERSION
+from quorate.server.version import API_MAJOR, API_MINOR
 
 _RUN: Final = (PERSISTENT_STATE, DEFAULT_OWNER)
 
@@ -57,8 +59,8 @@ def node_object(call: Call, info: NodeInfo) -> ControlledObject:
         "MajorVersion": API_MAJOR,
         "MinorVersion": API_MINOR,
         "BuildNumber": API_BUILD,
-        "NodeHighestVersion": NODE_VERSION,
-        "NodeLowestVersion": NODE_VERSION,
+        HIGHEST: info.levels.highest_version,
+        LOWEST: info.levels.lowest_version,
         "DynamicWeight": NODE_COMMON.number(stored, "NodeWeight"),  # nothing takes votes away yet
         "StatusInformation": int(info.status),
     }
@@ -70,7 +72,7 @@ def node_object(call: Call, info: NodeInfo) -> ControlledObject:
         table=NODE_COMMON,
         common=_with(NODE_COMMON, stored, live),
         changed=EventKind.NODE_PROPERTY,
-        write=_Writer(call, path),
+        write=KeyWriter(call, path),
     )
 
 
@@ -84,13 +86,13 @@ def cluster_object(call: Call) -> ControlledObject:
         name=info.name,
         path=keys.CLUSTER,
         table=CLUSTER_COMMON,
-        common=_with(CLUSTER_COMMON, stored, {"ClusterFunctionalLevel": FUNCTIONAL_LEVEL}),
+        common=_with(CLUSTER_COMMON, stored, {LEVEL: info.level}),
         changed=EventKind.CLUSTER_PROPERTY,
-        write=_Writer(call, keys.CLUSTER),
+        write=KeyWriter(call, keys.CLUSTER),
     )
 
 
-class _Writer:
+class KeyWriter:
     """Stores common properties of an object whose key anybody may write."""
 
     def __init__(self, call: Call, path: str) -> None:
@@ -98,6 +100,7 @@ class _Writer:
         self._path = path
 
     async def __call__(self, changes: Changes, events: Sequence[EventRecord]) -> None:
+        """Store checked properties with their event."""
         await self._call.services.database.set_values(self._path, to_registry(changes), events=events)
 
 

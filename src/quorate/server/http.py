@@ -1,4 +1,7 @@
-"""The HTTP face: JSON over the node's unix socket, which only its owner may open."""
+"""The HTTP face: JSON over the node's unix socket, which only its owner may open.
+
+For other machines there is the same over TLS: :mod:`quorate.server.https`.
+"""
 
 import asyncio
 import json
@@ -24,14 +27,19 @@ from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import inputs_from_json, outputs_to_json
 from quorate.clusapi.status import Status
 from quorate.server import lookup, streams
+from quorate.server.callers import Caller
 from quorate.server.dispatcher import Dispatcher, operation_named
+from quorate.server.handlers.events import event_test
 from quorate.server.openapi import docs_page, openapi
 from quorate.server.services import CallContext, NodeServices
 from quorate.server.version import program_version
 
 ACCESS_HEADER: Final = "quorate-access"
 OPERATION_HEADER: Final = "quorate-operation-id"
+CALLER: Final = "caller"
+"""Where a request's state holds the caller that a door has authenticated."""
 _MAX_BODY: Final = 8 << 20
+_BODY_TIMEOUT: Final = 30.0
 _OPERATION_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _STREAM_HEADERS: Final = {"cache-control": "no-store"}
 
@@ -58,7 +66,7 @@ class _Face:
     def __init__(self, services: NodeServices, dispatcher: Dispatcher) -> None:
         self._services = services
         self._dispatcher = dispatcher
-        self._actor = _account()
+        self._local = Caller(_account(), full_access=True)
 
     async def operation(self, request: Request) -> Response:
         operation = operation_named(str(request.path_params["operation"]))
@@ -72,8 +80,9 @@ class _Face:
         asked = request.query_params.get("after") or request.headers.get("last-event-id")
         if asked is not None and not (asked.isascii() and asked.isdigit()):
             raise CallerError(Status.ERROR_INVALID_PARAMETER, f"after: {asked!r} is not a sequence")
-        stream = streams.events(self._services, None if asked is None else int(asked))
-        return _stream(stream)
+        kind, about, node = (request.query_params.get(name) for name in ("kind", "object", "node"))
+        fits = event_test(await self._services.database.snapshot(), kind, about, node)
+        return _stream(streams.events(self._services, None if asked is None else int(asked), fits))
 
     async def progress(self, request: Request) -> Response:
         snapshot = await self._services.database.snapshot()
@@ -92,7 +101,8 @@ class _Face:
             raise CallerError(Status.ERROR_INVALID_PARAMETER, f'{ACCESS_HEADER}: "{access}" is neither read nor full')
         given = request.headers.get(OPERATION_HEADER, "")
         operation_id = given if _OPERATION_ID.fullmatch(given) else str(uuid.uuid4())
-        return CallContext(self._actor, access == "full", operation_id)
+        caller = getattr(request.state, CALLER, self._local)
+        return CallContext(caller.actor, caller.full_access and access == "full", operation_id)
 
 
 def _account() -> str:
@@ -105,10 +115,15 @@ def _account() -> str:
 
 async def _json_body(request: Request) -> JsonValue:
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY:
-            raise CallerError(Status.ERROR_INVALID_PARAMETER, f"the body is larger than {_MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT):
+            async for part in request.stream():
+                body += part
+                if len(body) > _MAX_BODY:
+                    raise CallerError(Status.ERROR_INVALID_PARAMETER, f"the body is larger than {_MAX_BODY} bytes")
+    except TimeoutError as error:
+        sentence = f"the body did not come within {_BODY_TIMEOUT:g} s"
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence) from error
     if not body:
         return {}
     try:
@@ -134,28 +149,59 @@ def http_code(error: ClusterError) -> int:
     return 409 if isinstance(error, RefusalError) else 503
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ClusterError):
-        return await _answer_bug(request, error)
+def error_answer(error: ClusterError) -> Response:
+    """An error as an answer."""
     return JSONResponse(error_body(error), status_code=http_code(error))
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return error_answer(error) if isinstance(error, ClusterError) else await _answer_bug(request, error)
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """Tell the client; the exception itself goes on to the daemon's log."""
     sentence = f"the node failed at this request ({type(error).__name__}); its log says more"
-    return JSONResponse(error_body(FaultError(Status.ERROR_INTERNAL_ERROR, sentence)), status_code=503)
+    return error_answer(FaultError(Status.ERROR_INTERNAL_ERROR, sentence))
 
 
-class _QuietServer(Server):
+class QuietServer(Server):
     """uvicorn without its own ideas about signals: the daemon handles them."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
+        """Leave them alone."""
         yield
 
 
-class HttpFace:
-    """Serves an application on a unix socket from :meth:`start` to :meth:`stop`."""
+class Face:
+    """Serves an application from :meth:`start` to :meth:`stop`; what it listens on is the subclass's business."""
+
+    def __init__(self, server: QuietServer, name: str) -> None:
+        """Nothing happens before :meth:`start`; ``name`` says where, for people."""
+        self._server = server
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+
+    async def _serve(self, listener: socket.socket) -> None:
+        """Serve on a listening socket, which is then the server's to close; return when it does."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"http face {self._name}")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise FaultError(Status.ERROR_INTERNAL_ERROR, f"the HTTP face on {self._name} did not start")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Finish what is being answered, and end streams."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._task = None
+
+
+class HttpFace(Face):
+    """Serves an application on a unix socket."""
 
     def __init__(self, app: Starlette, path: Path) -> None:
         """Nothing happens before :meth:`start`."""
@@ -172,26 +218,15 @@ class HttpFace:
             date_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = _QuietServer(config)
-        self._task: asyncio.Task[None] | None = None
+        super().__init__(QuietServer(config), str(path))
 
     async def start(self) -> None:
         """Open the socket, readable by its owner only, and serve. A socket left by a dead daemon is replaced."""
-        listener = _listener(self._path)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http face")
-        while not self._server.started:
-            if self._task.done():
-                await self._task
-                raise FaultError(Status.ERROR_INTERNAL_ERROR, f"the HTTP face on {self._path} did not start")
-            await asyncio.sleep(0.005)
+        await self._serve(_listener(self._path))
 
     async def stop(self) -> None:
         """Finish what is being answered, end streams, and remove the socket."""
-        if self._task is None:
-            return
-        self._server.should_exit = True
-        await self._task
-        self._task = None
+        await super().stop()
         self._path.unlink(missing_ok=True)
 
 

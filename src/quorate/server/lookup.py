@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.status import Status
+from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo
 
 
@@ -46,6 +47,25 @@ def resource(snapshot: ClusterSnapshot, text: str) -> ResourceInfo:
     found = snapshot.find_resource(text)
     if found is None:
         raise CallerError(Status.ERROR_RESOURCE_NOT_FOUND, f'there is no resource "{text}"')
+    return found
+
+
+def network(snapshot: ClusterSnapshot, text: str) -> NetworkInfo:
+    """Find a network; CallerError 5045."""
+    found = snapshot.find_network(text)
+    if found is None:
+        names = ", ".join(sorted(info.name for info in snapshot.networks.values()))
+        raise CallerError(
+            Status.ERROR_CLUSTER_NETWORK_NOT_FOUND, f'there is no network "{text}"; the cluster has: {names or "none"}'
+        )
+    return found
+
+
+def network_interface(snapshot: ClusterSnapshot, text: str) -> NetworkInterfaceInfo:
+    """Find a network interface; CallerError 5047."""
+    found = snapshot.find_network_interface(text)
+    if found is None:
+        raise CallerError(Status.ERROR_CLUSTER_NETINTERFACE_NOT_FOUND, f'there is no network interface "{text}"')
     return found
 
 

@@ -5,7 +5,7 @@ private properties of these objects have no table: they are stored and never che
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from quorate.clusapi.control_codes import ControlObject
@@ -52,6 +52,7 @@ class ControlledObject:
     common: Parameters  # their values: what is stored, and what is kept elsewhere or computed
     changed: EventKind  # the event of a changed property
     write: WriteCommon
+    more: Mapping[int, bytes] = field(default_factory=dict)  # what codes of this kind alone answer
 
 
 async def answer(call: Call, object_: ControlledObject) -> Values:
@@ -91,7 +92,7 @@ async def _output(call: Call, object_: ControlledObject, code: int) -> bytes | N
         case code_ if code_ == _GET_ID:
             return pack_sz(object_.id)
     if code not in PROPERTY_CODES:
-        return None
+        return object_.more.get(code)
     scope, request = PROPERTY_CODES[code]
     if scope is PropertyScope.COMMON:
         return await _common(call, object_, request)

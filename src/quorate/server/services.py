@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from quorate.clusapi.dependencies import Dependency
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject, JsonValue
@@ -12,7 +13,10 @@ from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, VmR
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.engine.fence_agents import FenceAgents
 from quorate.hosting.contract import ControlResult
+from quorate.hosting.monitor_pool import MonitorFacts
+from quorate.server.inspection import NodeInspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class ProcessFacts:
 
     daemon_pid: int
     qemu: tuple[QemuProcess, ...]
+    monitors: tuple[MonitorFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,10 @@ class HostedResources(Protocol):
         """Wait until no resource of the group is pending."""
         ...
 
+    async def wait_requirement(self, resource_id: ResourceId, requirement: Dependency) -> None:
+        """Wait shortly until the host has the resource, and goes by what it depends on now."""
+        ...
+
     async def resource_control(
         self, resource_id: ResourceId, code: int, data: bytes | None, out_size: int | None
     ) -> ControlResult:
@@ -128,6 +137,16 @@ class NodeServices(Protocol):
         ...
 
     @property
+    def fence_agents(self) -> FenceAgents:
+        """The fence agents that are installed on this node."""
+        ...
+
+    @property
+    def inspection(self) -> NodeInspection:
+        """What is asked to validate the cluster."""
+        ...
+
+    @property
     def host(self) -> HostedResources:
         """The resources that this node hosts."""
         ...
@@ -142,6 +161,12 @@ class NodeServices(Protocol):
 
     async def wait_attached(self, group_id: GroupId) -> bool:
         """Wait shortly until the host has a group that the database says is ours; False: it is not ours."""
+        ...
+
+    async def change_resource_group(
+        self, resource_id: ResourceId, group_id: GroupId, events: Sequence[EventRecord]
+    ) -> None:
+        """Put a resource with its dependency tree into another group; this node owns both. What runs goes on."""
         ...
 
     async def move_group(

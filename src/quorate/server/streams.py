@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Final, TypeVar
 
 from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_int
 from quorate.clusapi.operation_values import Values
@@ -30,8 +31,11 @@ _PASSING: Final = frozenset(
 )
 
 
-async def events(services: NodeServices, after: int | None) -> AsyncIterator[str]:
-    """Events after a sequence (or from now on) for ever; a listener that comes back gives the last id that it saw."""
+async def events(services: NodeServices, after: int | None, fits: Callable[[EventRecord], bool]) -> AsyncIterator[str]:
+    """Those that fit of the events after a sequence (or from now on), for ever.
+
+    A listener that comes back gives the last id that it saw.
+    """
     database = services.database
     sequence = (await database.snapshot()).revision if after is None else after
     yield ": events\n\n"
@@ -44,7 +48,8 @@ async def events(services: NodeServices, after: int | None) -> AsyncIterator[str
                         continue
                     for event in batch:
                         sequence = event.sequence
-                        yield _part("event", event.to_json(), sequence)
+                        if fits(event):
+                            yield _part("event", event.to_json(), sequence)
         except Compacted:
             newest = (await database.snapshot()).revision
             yield _part("gap", {"after": str(sequence), "sentence": "events between were dropped"}, newest)

@@ -1,18 +1,13 @@
 """What this program tells clients of its version, its own and that of the API that it speaks."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+import quorate
+
 VENDOR: Final = "Quorate"
-API_MAJOR, API_MINOR, API_BUILD = 10, 0, 14393  # what a client takes us for: the first release with all that we offer
-FUNCTIONAL_LEVEL: Final = 10
-NODE_VERSION: Final = FUNCTIONAL_LEVEL << 16 | API_BUILD
-"""NodeHighestVersion and NodeLowestVersion: the level in the high word, the build in the low one."""
+API_MAJOR, API_MINOR = 10, 0  # with API_BUILD what a client takes us for: the first release with all that we offer
 
 
 def program_version() -> str:
-    """The version of the installed program, or "0" when it is not installed."""
-    try:
-        return version("quorate")
-    except PackageNotFoundError:
-        return "0"
+    """The version of the program."""
+    return quorate.__version__

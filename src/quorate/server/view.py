@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from quorate.clusapi.errors import ClusterError
@@ -12,9 +12,11 @@ from quorate.clusapi.operation_values import Values
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import GroupState, MigrationState, NodeState, ResourceState, VmState, group_state
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo
+from quorate.hosting.monitor_pool import MonitorFacts
 from quorate.server import lookup
 from quorate.server.call import Call
 from quorate.server.services import NodeServices
+from quorate.server.standstill import reasons_to_stay, standstill
 
 _REPORT_DEADLINE: Final = 2.0  # seconds; a node that does not answer by then is shown from the database alone
 
@@ -26,6 +28,8 @@ class ClusterView:
     snapshot: ClusterSnapshot
     states: Mapping[NodeId, NodeState]
     reports: Mapping[NodeId, JsonObject]
+    stays: Mapping[GroupId, str] = field(default_factory=dict)
+    """Why groups of dead nodes are not taken over."""
 
     def nodes(self) -> list[dict[str, JsonValue]]:
         """Every node, by number."""
@@ -66,6 +70,7 @@ class ClusterView:
             "resource_state": resource_state.dword,
             "resource_state_name": resource_state.name,
             "sentence": self._sentence(vm.resource),
+            **self._standstill(vm.group),
             **details,
         }
 
@@ -84,6 +89,11 @@ class ClusterView:
         """The state computed from the resources, as ClusAPI has it."""
         states = [self.resource_state(member) for member in self.snapshot.resources_of(info.id)]
         return GroupState.UNKNOWN if ResourceState.UNKNOWN in states else group_state(states)
+
+    def _standstill(self, info: GroupInfo) -> dict[str, JsonValue]:
+        """Why it does not run though it is wanted: a word for tables, and the sentence."""
+        found = standstill(self.snapshot, self.states, info.id, self.stays)
+        return {"condition": found.word, "reason": found.sentence}
 
     def _live_resource(self, info: ResourceInfo) -> JsonObject | None:
         owner = self.snapshot.owner_of(info.group_id)
@@ -145,6 +155,7 @@ class ClusterView:
             "state_name": state.name,
             "daemon_pid": processes.get("daemon_pid"),
             "qemu": json_objects(processes, "qemu"),
+            "monitors": json_objects(processes, "monitors"),
             "groups": len(self.snapshot.groups_of(info.id)),
         }
 
@@ -162,6 +173,7 @@ class ClusterView:
             "node_id": owner or "",
             "status_information": str(0 if run is None else run.value.status_information),
             "persistent_state": False if run is None else run.value.persistent_state,
+            **self._standstill(info),
             "resources": [self._resource(member) for member in self.snapshot.resources_of(info.id)],
         }
 
@@ -193,7 +205,9 @@ async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> Cluster
     ]
     answers = await asyncio.gather(*(_report_of(call, node_id) for node_id in asked))
     reports = {node_id: answer for node_id, answer in zip(asked, answers, strict=True) if answer is not None}
-    return ClusterView(snapshot, states, reports)
+    lost = any(states.get(snapshot.owner_of(group) or NodeId("")) is NodeState.DOWN for group in snapshot.groups)
+    stays = reasons_to_stay(services.inspection.picture()) if lost else {}
+    return ClusterView(snapshot, states, reports, stays)
 
 
 async def _report_of(call: Call, node_id: NodeId) -> JsonObject | None:
@@ -230,9 +244,22 @@ def local_report(services: NodeServices, snapshot: ClusterSnapshot) -> JsonObjec
         "processes": {
             "daemon_pid": processes.daemon_pid,
             "qemu": [{"vm": process.vm_id, "pid": process.pid, "role": process.role} for process in processes.qemu],
+            "monitors": [_monitor(facts) for facts in processes.monitors],
         },
         "groups": groups,
         "virtual_machines": machines,
+        "health": services.inspection.health().to_json(),
+    }
+
+
+def _monitor(facts: MonitorFacts) -> JsonObject:
+    return {
+        "pid": facts.pid,
+        "state": int(facts.state),
+        "state_name": facts.state.name,
+        "resource": facts.resource,
+        "seconds": round(facts.seconds, 3),
+        "resources": list(facts.resources),
     }
 
 

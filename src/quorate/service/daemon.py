@@ -1,46 +1,69 @@
 """A node's daemon as a process: `python -m quorate.service.daemon NODE.toml`.
 
-SIGTERM and SIGINT take the daemon down and leave the virtual machines running; the next daemon adopts them.
+SIGTERM and SIGINT take the daemon down and leave the virtual machines running; the next daemon adopts them. A node that
+was evicted takes itself down and exits with `NOT_A_MEMBER`: whoever keeps daemons running need not start it again.
 """
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.status import Status
-from quorate.hypervisor.qemu.driver import QemuHypervisor, QemuSettings
 from quorate.service.configuration import read_configuration
-from quorate.service.keeper import DAEMON_LOCK, take_lock
+from quorate.service.keeper import DAEMON_LOCK, NOT_A_MEMBER, take_lock
 from quorate.service.logs import set_up_logs
-from quorate.service.node import Node
+from quorate.service.systemd import feed_watchdog, notify
+
+if TYPE_CHECKING:
+    from quorate.service.node import Node
 
 
 async def run(path: Path) -> None:
     """Run a node until a signal ends it."""
+    gc.disable()  # nothing of what is loaded is garbage; looking for some takes a fifth of the time
+    from quorate.service.drivers import open_driver
+    from quorate.service.node import Node
+
+    gc.freeze()
+    gc.enable()
     configuration = read_configuration(path)
     set_up_logs(configuration.node)
-    settings = QemuSettings(
-        cache=configuration.accelerator_cache or configuration.state / "accelerator.json",
-        storages=configuration.storages,
-        switches=configuration.switches,
-        account=configuration.qemu_account,
-    )
     configuration.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _lock_node(path.parent / DAEMON_LOCK)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    node = Node(configuration, QemuHypervisor(settings))
+    feeding = loop.create_task(feed_watchdog())
+    node = Node(configuration, open_driver(configuration))
+    notify(STATUS="waiting for the database, and for what an earlier daemon left")
     await node.start()
-    await ending.wait()
+    notify(READY="1", STATUS=f"node {configuration.node} is up")
+    evicted = await _wait_for_end(node, ending)
+    notify(STOPPING="1", STATUS="going down; virtual machines go on" if evicted is None else evicted.sentence)
     await node.stop()
+    feeding.cancel()
     lock.close()
+    if evicted is not None:
+        raise evicted
+
+
+async def _wait_for_end(node: "Node", ending: asyncio.Event) -> RefusalError | None:
+    """Wait for a signal, or for the node's eviction, which is told."""
+    waiting = asyncio.ensure_future(ending.wait())
+    eviction = asyncio.ensure_future(node.wait_evicted())
+    await asyncio.wait((waiting, eviction), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if eviction.done():
+        return eviction.result()
+    eviction.cancel()
+    return None
 
 
 def _lock_node(path: Path) -> TextIO:
@@ -61,7 +84,7 @@ def _lock_node(path: Path) -> TextIO:
 
 
 def main() -> int:
-    """Run the daemon; exit code 3 when it could not come up."""
+    """Run the daemon; exit code 3 when it could not come up, NOT_A_MEMBER when it never will."""
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     os.umask(0o077)  # files and sockets are for their owner; every QEMU inherits it
@@ -72,7 +95,8 @@ def main() -> int:
         asyncio.run(run(Path(sys.argv[1])))
     except ClusterError as error:
         print(f"quorate: {error}", file=sys.stderr)
-        return 3
+        notify(STATUS=error.sentence)
+        return NOT_A_MEMBER if error.status is Status.ERROR_CLUSTER_NODE_NOT_MEMBER else 3
     return 0
 
 

@@ -21,8 +21,9 @@ PAUSE = 0.2
 """Seconds between two looks at the daemons, and before one that has died for the first time is started again."""
 LONGEST_PAUSE = 5.0
 """Seconds before one is started again that has died many times; the pause doubles from death to death."""
-STEADY = 30.0
-"""Seconds after which a daemon has lived long enough for its earlier deaths to be forgotten."""
+STEADY = 3.0
+"""Seconds after which a daemon has come up, and its earlier deaths are forgotten: one that could do its work is wanted
+back before its lease is over, however often it dies."""
 PATIENCE = 10.0
 """Seconds that a daemon has to go down by itself."""
 LOCK_PATIENCE = 0.5
@@ -32,6 +33,10 @@ LONGEST_LOG = 16 << 20
 KEEPER_FILE = "keeper.json"
 KEEPER_LOG = "keeper.log"
 DAEMON_LOCK = "daemon.lock"
+OFF_MARK = "off"
+"""A node with this file in its directory is switched off: the keeper starts no daemon of it."""
+NOT_A_MEMBER = 4
+"""The exit code of a daemon whose node is in the cluster no more: it is not started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,13 @@ class Keeper:
         if daemon is not None:
             pace = self._paces[node] = self._paces[node].after_death(daemon.began, now)
             del self._daemons[node]
+            if daemon.process.returncode == NOT_A_MEMBER:
+                self._paces[node] = Pace(due=float("inf"))
+                self._say(f"node {node.parent.name} is in the cluster no more: its daemon is not started again")
+                return
             self._say(f"node {node.parent.name}: {_end_of(daemon, now)}, started again in {pace.pause:.1f} s")
-        if now < self._paces[node].due or lock_is_held(node.parent / DAEMON_LOCK):
+        off = (node.parent / OFF_MARK).exists()
+        if off or now < self._paces[node].due or lock_is_held(node.parent / DAEMON_LOCK):
             return
         with open_log(node.parent / "daemon.log") as log:
             process = subprocess.Popen(

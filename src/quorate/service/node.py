@@ -3,40 +3,68 @@
 import asyncio
 import os
 import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 import quorate
-from quorate.clusapi.errors import FaultError
+from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_object, json_text
+from quorate.clusapi.states import NodeState
 from quorate.clusapi.status import Status
+from quorate.cluster.lease_events import Terms
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.contract import StoreUnavailable
 from quorate.database.records import NodeFacts
-from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.context import EngineContext
+from quorate.engine.coordinator import Coordinator
+from quorate.engine.fence_agents import FenceAgents
+from quorate.engine.fence_watch import FenceWatch
+from quorate.engine.fencing import Fencing
 from quorate.engine.groups import Groups
+from quorate.engine.guard import GuardLink
+from quorate.engine.host_news import HostNews
 from quorate.engine.journal import Journals
 from quorate.engine.lease import LeaseKeeper
+from quorate.engine.membership import Membership
 from quorate.engine.migrations import Migrations
 from quorate.engine.paths import NodePaths
+from quorate.engine.pictures import MEMORY_CONFIGURED, MEMORY_TOTAL, Pictures
+from quorate.engine.promises import PromiseExchange
 from quorate.engine.recovery import recover
 from quorate.engine.view import ClusterView
+from quorate.hosting.contract import ResourceFailure
 from quorate.hosting.host import Host
+from quorate.hosting.monitor_pool import MonitorPool
 from quorate.hosting.registry_properties import RegistryProperties
+from quorate.hosting.shared_deadline import SharedDeadline
 from quorate.hypervisor.contract import Hypervisor
-from quorate.peers.client import Peers
-from quorate.peers.messages import Assess, OfSession, Prepare
-from quorate.peers.server import PeerServer
+from quorate.peers.admission_messages import ADMISSION_KINDS
+from quorate.peers.messages import Assess, GiverQuestion, OfSession, Prepare, PromiseRequest
 from quorate.resources.virtual_machine import VirtualMachine
 from quorate.resources.virtual_machine_configuration import VirtualMachineConfiguration
 from quorate.server.dispatcher import Dispatcher
-from quorate.server.http import HttpFace, build_app
+from quorate.server.http import build_app
+from quorate.service.admission import Admissions
 from quorate.service.configuration import NodeConfiguration
+from quorate.service.doors import Doors
+from quorate.service.guard_process import guard_starter
+from quorate.service.inspection import Inspection
+from quorate.service.membership import EvictionWatch, take_part
 from quorate.service.node_services import Services
+from quorate.service.stores import open_stores
+from quorate.service.upkeep import Upkeep
 
 SAME_SUBNET_DELAY = 1.0
 SAME_SUBNET_THRESHOLD = 5
 """Where the cluster does not say otherwise: a lease of five seconds, renewed every second."""
+RESILIENCY_DEFAULT_PERIOD = 240
+"""Seconds for which what runs goes on by promises of some of the nodes, where the cluster does not say otherwise."""
 
 _log = structlog.get_logger("node")
 
@@ -49,19 +77,30 @@ class Node:
         self._configuration = configuration
         self._hypervisor = hypervisor
         self._paths = NodePaths(configuration.state, configuration.runtime, configuration.saved)
+        self._run_until = SharedDeadline()
 
     async def start(self) -> None:
-        """Come up: lease first, then what an earlier daemon left, then the doors for others."""
+        """Come up: lease first, then what an earlier daemon left, then the doors for others.
+
+        The view is there before the lease: the first renewal says whom this node knows of, and if it did not, nobody
+        could ever conclude from time alone that a node is dead that died while it came up (R10).
+        """
         configuration = self._configuration
         self._paths.create()
-        self._store = SqliteStore(configuration.database)
+        self._begin_guard()
+        self._stores = await open_stores(configuration.database)
+        self._store = self._stores.store
         self._database = ClusterDatabase(self._store)
+        await take_part(self._database, configuration.node)
         self._view = ClusterView(self._database, configuration.node)
         await self._view.start()
+        self._eviction = EvictionWatch(self._database, self._view, configuration.node)
+        self._doors = Doors(configuration, self._paths, self._view, self._database)
+        if self._view.snapshot.nodes.keys() - self._view.snapshot.admissions.keys():
+            await self._database.note_admissions()
         self._lease = self._new_lease()
         if not await asyncio.to_thread(self._lease.start, 30.0):
             raise FaultError(Status.ERROR_CLUSTER_NODE_DOWN, "the node's lease could not be written within 30 s")
-        self._peers = Peers(self._peers_address)
         self._context = EngineContext(
             node=configuration.node,
             node_name=self._view.snapshot.node(configuration.node).name,
@@ -69,68 +108,156 @@ class Node:
             hypervisor=self._hypervisor,
             view=self._view,
             lease=self._lease,
-            peers=self._peers,
+            guard=self._guard,
+            peers=self._doors.peers,
             journals=Journals(self._paths.runtime),
             paths=self._paths,
+            migration_host=self._doors.migration_host,
         )
+        self._membership = Membership(configuration.node, self._view, self._lease)
+        self._membership.start()
+        self._promises = PromiseExchange(
+            configuration.node, self._view, self._lease, self._membership, self._doors.peers
+        )
+        self._promises.start()
         await self._wire()
         await recover(self._context, self._migrations, self._groups)
         self._groups.start()
-        self._peer_server = PeerServer(self._paths.peers_socket, self._answer_peer)
-        await self._peer_server.start()
+        await self._doors.open_peers(self._answer_peer)
         await self._publish_facts()
-        self._http = HttpFace(build_app(self._services, self._dispatcher), self._paths.http_socket)
-        await self._http.start()
+        self._upkeep = Upkeep(
+            configuration.node, self._database, self._view, self._stores.maintenance, self._doors.peers_address
+        )
+        self._upkeep.start()
+        await self._doors.open_http(build_app(self._services, self._dispatcher))
+        self._lease.joined()
+        await self._say_up()
+        self._coordinator.start()
+        self._fence_watch.start()
         _log.info("the node is up", pid=os.getpid())
 
+    async def _say_up(self) -> None:
+        me, name = self._configuration.node, self._context.node_name
+        event = EventRecord.of(
+            EventKind.NODE_STATE,
+            time=datetime.now(UTC),
+            node=me,
+            object_id=me,
+            object_name=name,
+            sentence=f"{name} is up",
+            after=NodeState.UP.name.lower(),
+            actor=f"node {me}",
+        )
+        try:
+            await self._database.append_events((event,))
+        except StoreUnavailable as error:
+            _log.warning("nobody was told that the node is up", sentence=error.sentence)
+
+    async def wait_evicted(self) -> RefusalError:
+        """Wait until the cluster has this node no more; what is to be said then."""
+        return await self._eviction.wait()
+
+    def _begin_guard(self) -> None:
+        """Have a guard before anything else: QEMUs of an earlier daemon may be running."""
+        configuration = self._configuration
+        starter = guard_starter(configuration.state, configuration.runtime, configuration.watchdog)
+        self._guard = GuardLink(self._paths.guard_file, None if configuration.guard_is_external else starter)
+        self._guarding = asyncio.create_task(self._guard.keep(), name="the guard is kept")
+
     async def _wire(self) -> None:
-        self._migrations = Migrations(self._context)
+        self._migrations = Migrations(self._context, self._configuration.memory)
         self._migrations.prepare_sessions()
-        self._groups = Groups(self._context, self._migrations)
+        clock = ClusterClock(self._view)
+        self._fencing = Fencing(self._context, FenceAgents(self._configuration.fence_directory), clock.now)
+        self._fence_watch = FenceWatch(self._context, self._fencing, self._membership)
+        self._pictures = Pictures(
+            self._configuration.node, self._view, self._membership, clock, is_fenced=self._fencing.proof
+        )
+        self._groups = Groups(
+            self._context, self._migrations, self._pictures.current, clock, self._membership.is_writable
+        )
+        self._coordinator = Coordinator(self._context, self._membership, self._pictures.current)
+        self._fencing.subscribe(self._coordinator.look_again)
+        self._host_news = HostNews(self._context)
         scripts = self._configuration.scripts_directory
         self._host = Host(
             (VirtualMachine(self._migrations), VirtualMachineConfiguration(self._migrations)),
             RegistryProperties(self._database),
             self._groups,
+            monitors=MonitorPool(deadline=self._run_until),
             settings={} if scripts is None else {"scripts_directory": str(scripts)},
+            on_state_changed=self._groups.on_state_changed,
+            on_failed=self._on_resource_failed,
+            on_monitor_news=self._host_news.on_monitor_news,
         )
         self._groups.bind(self._host)
-        self._services = Services(self._context, self._configuration, self._host, self._migrations, self._groups)
+        self._inspection = Inspection(
+            self._configuration,
+            self._stores.maintenance,
+            self._guard.is_live,
+            make_picture=self._pictures.current,
+        )
+        self._services = Services(
+            self._context, self._configuration, self._host, self._migrations, self._groups, self._inspection
+        )
         self._dispatcher = Dispatcher(self._services)
+        self._admissions = Admissions(self._database, self._configuration.node)
+
+    def _on_resource_failed(self, failure: ResourceFailure) -> None:
+        """Tell it, and let the policies have their say."""
+        self._host_news.on_failed(failure)
+        self._groups.on_failed(failure)
 
     def _new_lease(self) -> LeaseKeeper:
-        properties = self._view.snapshot.cluster.properties
-        delay = properties.number("SameSubnetDelay", int(SAME_SUBNET_DELAY * 1000)) / 1000
-        threshold = properties.number("SameSubnetThreshold", SAME_SUBNET_THRESHOLD)
-        database = self._configuration.database
+        me = self._configuration.node
+        self._stores.check_lease(lease_terms(self._view.snapshot).duration)
         return LeaseKeeper(
-            self._configuration.node,
-            lambda: SqliteBlockingStore(database),
-            lambda: str(uuid.uuid4()),
-            delay=delay,
-            duration=delay * threshold,
+            me,
+            self._stores.open_blocking,
+            str(uuid.uuid4()),
+            terms=self._lease_terms,
+            seen=lambda: self._view.revision,
+            is_member=lambda: me in self._view.snapshot.nodes,
+            on_deadline=self._on_deadline,
+            over=self._guard.deadline(),
         )
+
+    def _on_deadline(self, deadline: float) -> None:
+        """Tell those who end what runs when it may not any more; on the lease's thread."""
+        self._guard.set_deadline(deadline, self._lease_terms().duration)
+        self._run_until.set(deadline)
+
+    def _lease_terms(self) -> Terms:
+        """What the cluster's properties say now, but never a lease that the store is too slow for."""
+        terms = lease_terms(self._view.snapshot)
+        return replace(terms, duration=max(terms.duration, self._stores.shortest_lease))
 
     async def stop(self) -> None:
         """Go down in the opposite order; what runs is left running for the next daemon."""
-        await self._http.stop()
-        await self._peer_server.close()
+        await self._upkeep.close()
+        await self._doors.close_http()
+        await self._doors.close_peers()
+        await self._fence_watch.close()
+        await self._fencing.close()
+        await self._coordinator.close()
+        await self._promises.close()
+        self._membership.close()
         await self._groups.close()
         await self._host.close()
+        await self._host_news.close()
         for vm in self._migrations.all():
             if vm.instance is not None:
                 await vm.instance.release()
-        await self._peers.close()
+        await self._doors.peers.close()
         await self._view.close()
         await asyncio.to_thread(self._lease.stop)
+        self._run_until.close()
+        self._guarding.cancel()
+        self._guard.close()
         await self._store.close()
         _log.info("the node is down; its virtual machines go on")
 
     # --- the other nodes -------------------------------------------------------------------------------------------
-
-    def _peers_address(self, node: str) -> str | None:
-        facts = next((f for id_, f in self._view.snapshot.facts.items() if id_ == node), None)
-        return None if facts is None else facts.value.peers_address
 
     async def _publish_facts(self) -> None:
         host = await self._hypervisor.host_facts()
@@ -140,18 +267,20 @@ class Node:
             "accelerator": host.accelerator.value,
             "machine_type": host.machine_type,
             "cpu_model": host.cpu_model,
-            "memory_total": str(host.memory_total),
+            MEMORY_TOTAL: str(host.memory_total),
         }
+        if self._configuration.memory is not None:
+            described[MEMORY_CONFIGURED] = str(self._configuration.memory)
         facts = NodeFacts(
-            http_address=f"unix:{self._paths.http_socket}",
-            peers_address=f"unix:{self._paths.peers_socket}",
+            http_address=self._doors.http_address,
+            peers_address=self._doors.peers_address,
             pid=os.getpid(),
             version=quorate.__version__,
             hypervisor=described,
         )
         await self._database.write_node_facts(self._configuration.node, facts)
 
-    async def _answer_peer(self, kind: str, body: JsonObject) -> JsonObject:
+    async def _answer_peer(self, sender: NodeId | None, kind: str, body: JsonObject) -> JsonObject:
         match kind:
             case "ping":
                 return {"pid": os.getpid()}
@@ -163,9 +292,24 @@ class Node:
                 return {}
             case "prepared" | "failed" | "abandon" | "yours" | "session":
                 return self._migrations.on_message(kind, OfSession.from_json(body))
+            case "promise":
+                return self._promises.on_request(PromiseRequest.from_json(body)).to_json()
+            case "giver":
+                return {"word": self._migrations.on_giver(GiverQuestion.from_json(body)).value}
             case "forward":
                 return await self._dispatcher.serve_forwarded(
                     json_text(body, "operation"), json_object(body, "request")
                 )
+            case _ if kind in ADMISSION_KINDS:
+                return await self._admissions.answer(kind, body)
             case _:
                 raise FaultError(Status.ERROR_CALL_NOT_IMPLEMENTED, f"this node does not know the message {kind!r}")
+
+
+def lease_terms(snapshot: ClusterSnapshot) -> Terms:
+    """What the cluster's properties say of leases; a change holds from the next renewal on."""
+    properties = snapshot.cluster.properties
+    delay = properties.number("SameSubnetDelay", int(SAME_SUBNET_DELAY * 1000)) / 1000
+    threshold = properties.number("SameSubnetThreshold", SAME_SUBNET_THRESHOLD)
+    resilience = properties.number("ResiliencyDefaultPeriod", RESILIENCY_DEFAULT_PERIOD)
+    return Terms(delay, delay * threshold, float(resilience))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
-from quorate.clusapi.identity import GroupId, NodeId, VmId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.states import GroupMoveFlags, NodeState, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.engine.context import EngineContext
+from quorate.engine.fence_agents import FenceAgents
 from quorate.engine.groups import Groups
 from quorate.engine.migrations import Migrations
 from quorate.hosting.host import Host
@@ -22,6 +23,7 @@ from quorate.hypervisor.definition import check_definition, complete_definition
 from quorate.hypervisor.definition_json import definition_to_json, parse_definition
 from quorate.server.services import CallContext, ProcessFacts, QemuProcess, VmDetails
 from quorate.service.configuration import NodeConfiguration
+from quorate.service.inspection import Inspection
 
 FORWARD_TIMEOUT = 30.0
 """Seconds that another node has for a forwarded operation."""
@@ -38,6 +40,7 @@ class Services:
         host: Host,
         migrations: Migrations,
         groups: Groups,
+        inspection: Inspection,
     ) -> None:
         """Hand on to these."""
         self._context = context
@@ -45,6 +48,8 @@ class Services:
         self._host = host
         self._migrations = migrations
         self._groups = groups
+        self._inspection = inspection
+        self._fence_agents = FenceAgents(configuration.fence_directory)
 
     @property
     def node_id(self) -> NodeId:
@@ -60,6 +65,16 @@ class Services:
     def database(self) -> ClusterDatabase:
         """The cluster database."""
         return self._context.database
+
+    @property
+    def fence_agents(self) -> FenceAgents:
+        """The fence agents that are installed on this node."""
+        return self._fence_agents
+
+    @property
+    def inspection(self) -> Inspection:
+        """What is asked to validate the cluster."""
+        return self._inspection
 
     @property
     def host(self) -> Host:
@@ -93,6 +108,12 @@ class Services:
         wanted = next((number for name, number in vm_contexts.items() if name.casefold() == "virtual machine"), None)
         vm_context = None if wanted is None else VmResdllContext(wanted)
         return await self._groups.move(group_id, destination, flags, vm_context)
+
+    async def change_resource_group(
+        self, resource_id: ResourceId, group_id: GroupId, events: Sequence[EventRecord]
+    ) -> None:
+        """Put a resource with its dependency tree into another group of ours."""
+        await self._groups.change_resource_group(resource_id, group_id, events)
 
     async def configure_group(
         self, group_id: GroupId, configuration: GroupConfiguration, events: Sequence[EventRecord]
@@ -166,9 +187,13 @@ class Services:
     async def discard_virtual_machine(self, group_id: GroupId) -> None:
         """Remove what this node keeps of a VM that is off or saved; its disks stay."""
         vm = self._migrations.get(group_id)
-        self._context.paths.vm.serial_log(vm.vm_id).unlink(missing_ok=True)
-        for path in self._context.paths.saved.glob(f"{vm.vm_id}.*.saved"):
-            path.unlink(missing_ok=True)
+        log, saved = self._context.paths.vm.serial_log(vm.vm_id), self._context.paths.saved
+
+        def remove() -> None:
+            for path in (log, *saved.glob(f"{vm.vm_id}.*.saved")):
+                path.unlink(missing_ok=True)
+
+        await asyncio.to_thread(remove)  # to free some GiB takes its time
 
     # --- facts -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +209,7 @@ class Services:
             for session in self._migrations.incoming.values()
             if session.instance is not None
         ]
-        return ProcessFacts(os.getpid(), tuple(processes))
+        return ProcessFacts(os.getpid(), tuple(processes), self._host.monitors())
 
     def vm_details(self, group_id: GroupId) -> VmDetails | None:
         """What this node knows of a VM that it hosts."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,13 @@ from quorate.clusapi.json_types import json_int, json_objects, json_text
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.sqlite import SqliteStore
-from quorate.service.keeper import KEEPER_LOG, PATIENCE, open_log
+from quorate.service.keeper import KEEPER_LOG, OFF_MARK, PATIENCE, open_log
 from quorate.service.pocket_files import configure, configured, make_private, remove_runtime, write_cluster_file
 from quorate.service.pocket_processes import (
     QemuProcess,
     daemon_pids,
     end_processes,
+    guard_pids,
     is_up,
     keeper_pid,
     kill_qemus,
@@ -53,6 +55,8 @@ def start(directory: Path, nodes: int | None = None) -> int:
     make_private(directory)
     members = asyncio.run(_members(directory, nodes))
     write_cluster_file(directory, {name: configure(directory, id_) for id_, name in members.items()})
+    for id_ in members:
+        (directory / "nodes" / id_ / OFF_MARK).unlink(missing_ok=True)
     if keeper_pid(directory) is None:
         _start_keeper(directory)
     _wait_for_nodes(directory, set(members.values()))
@@ -60,10 +64,11 @@ def start(directory: Path, nodes: int | None = None) -> int:
 
 
 def stop(directory: Path, tell: Tell = lambda sentence: None) -> tuple[QemuProcess, ...]:
-    """Take the cluster down: virtual machines go off as their OfflineAction says, then the daemons end.
+    """Take the cluster down: virtual machines go off as their OfflineAction says, then the daemons and guards end.
 
-    What is wanted online stays wanted: the next start brings it back. Of nodes that do not answer, the virtual machines
-    are left running; they are returned, and the next start takes them on.
+    What is wanted online stays wanted: the next start brings it back. Of nodes that do not answer, nobody can save the
+    virtual machines, and none may run on without a daemon that keeps its node's lease: those that still run are ended
+    and returned, and the next start starts them from their disks.
 
     Raises:
         FaultError: a virtual machine did not go off although its node answers; nothing was ended then.
@@ -72,18 +77,16 @@ def stop(directory: Path, tell: Tell = lambda sentence: None) -> tuple[QemuProce
     if (directory / CLUSTER_FILE).exists() and is_up(directory):
         asyncio.run(rest(directory, tell))
     _end_keeper_and_daemons(directory)
-    left = qemu_processes(configured(directory))
-    if not left:  # those that live are found again by their notes and sockets there
-        remove_runtime(directory)
-    return left
+    lost = qemu_processes(configured(directory))
+    _end_qemus_and_guards(directory)
+    return lost
 
 
 def end(directory: Path) -> None:
     """End every process of the cluster at once: what guests had in memory is lost."""
     directory = directory.absolute()
     _end_keeper_and_daemons(directory)
-    kill_qemus(configured(directory))
-    remove_runtime(directory)
+    _end_qemus_and_guards(directory)
 
 
 def _end_keeper_and_daemons(directory: Path) -> None:
@@ -91,6 +94,13 @@ def _end_keeper_and_daemons(directory: Path) -> None:
     if keeper is not None:
         end_processes((keeper,), KEEPER_PATIENCE)
     end_processes(daemon_pids(directory), PATIENCE)
+
+
+def _end_qemus_and_guards(directory: Path) -> None:
+    nodes = configured(directory)
+    kill_qemus(nodes)
+    end_processes(guard_pids(nodes), PATIENCE)
+    remove_runtime(directory)
 
 
 async def _members(directory: Path, nodes: int | None) -> dict[NodeId, str]:
@@ -113,8 +123,10 @@ async def _members(directory: Path, nodes: int | None) -> dict[NodeId, str]:
                 Status.ERROR_OBJECT_ALREADY_EXISTS,
                 f"the pocket cluster in {directory} is up with {len(known)} nodes; take it down first",
             )
-        for number in range(len(known) + 1, wanted + 1):
-            await database.add_node(f"node{number}")
+        taken = {node.name.casefold() for node in known.values()}  # of nodes that were evicted, names are free again
+        free = (name for number in range(1, MAXIMUM_NODES * 2) if (name := f"node{number}") not in taken)
+        for name in islice(free, wanted - len(known)):
+            await database.add_node(name)
         known = (await database.snapshot()).nodes
         return {node.id: node.name for node in known.values()}
     finally:

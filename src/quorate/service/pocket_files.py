@@ -4,8 +4,8 @@ DIR/cluster.sqlite        the cluster database of all its nodes
 DIR/cluster.json          where its nodes answer, for clients
 DIR/keeper.json           the keeper, which starts the daemons and starts them again when they die
 DIR/saved/                saved virtual machines
-DIR/nodes/1/              node1: node.toml, daemon.log, vms/
-/run/…/1/                 node1's sockets and journals, in a short directory made for DIR
+DIR/nodes/1/              node1: node.toml, daemon.log, guard.log, vms/
+/run/…/1/                 node1's sockets, journals and what it shares with its guard, in a short directory made for DIR
 """
 
 import hashlib

@@ -16,6 +16,7 @@ from typing import Final
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.json_types import json_int
 from quorate.clusapi.status import Status
+from quorate.service.guard_process import GUARD_MODULE
 from quorate.service.keeper import KEEPER_FILE, command_line, daemon_pid
 from quorate.service.pocket_files import PocketNode
 
@@ -58,6 +59,13 @@ def daemon_pids(directory: Path) -> tuple[int, ...]:
     """The pids of the daemons that live, whoever started them."""
     found = (daemon_pid(place) for place in directory.glob("nodes/*"))
     return tuple(pid for pid in found if pid is not None)
+
+
+def guard_pids(nodes: Iterable[PocketNode]) -> tuple[int, ...]:
+    """The pids of these nodes' guards, whoever started them."""
+    marks = [b"\0".join((b"", GUARD_MODULE.encode(), os.fsencode(node.runtime), b"")) for node in nodes]
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return tuple(pid for pid in pids if any(mark in command_line(pid) for mark in marks))
 
 
 def qemu_processes(nodes: Iterable[PocketNode]) -> tuple[QemuProcess, ...]:

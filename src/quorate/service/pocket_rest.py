@@ -2,7 +2,7 @@
 
 A request may be lost: a virtual machine that changes hands is owned by nobody who would listen, and one that is being
 migrated refuses. So each that is on is asked again and again. Nodes that do not answer have some time to come back;
-then what runs there is left as it is, since only they could save it.
+then what runs there is given up, since only they could save it, and their guards end it anyhow.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ async def rest(directory: Path, tell: Tell) -> None:
         if not seen.on and not seen.silent:
             return await _wait_for_processes(directory)
         if not seen.on and now - heard > SILENCE:
-            return tell(f"no answer from {', '.join(seen.silent)} for {SILENCE:.0f} s: what runs there is left running")
+            return tell(f"no answer from {', '.join(seen.silent)} for {SILENCE:.0f} s: what runs there cannot be saved")
         if now - began > STOP_TIMEOUT:
             raise FaultError(
                 Status.ERROR_TIMEOUT,

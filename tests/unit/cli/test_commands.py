@@ -157,6 +157,32 @@ def test_any_control_code_can_be_sent(shell: Shell, world: FakeWorld) -> None:
     assert run(["resource", "control", "Virtual Machine web1", "1", "--hex", "0g"]) == 2
 
 
+def test_dependencies_names_and_groups_are_changed(shell: Shell) -> None:
+    for group, names in (("scripts", "ab"), ("spare", "c")):
+        assert shell(f"group create {group}")[0] == 0
+        for name in names:
+            assert run(["resource", "create", name, "ScriptFilepath=x.sh", "--group", group]) == 0
+    assert run(["resource", "create", "d", "ScriptFilepath", "--group", "spare"]) == 2
+    assert shell("resource online a")[0] == shell("resource fail a")[0] == shell("resource offline a")[0] == 0
+    assert "a depends on [b]" in shell("resource depend a b")[1]
+    assert shell("resource depend b a")[0] == 2
+    assert "a depends on [b]" in shell("resource depend a")[1]
+    assert json.loads(shell("resource depend a --json")[1])["depends_on_names"] == "[b]"
+    assert "a depends on nothing" in shell("resource undepend a b")[1]
+    assert shell("resource undepend a b")[0] == 2
+    assert run(["resource", "depend", "a", "--expression", "[b]"]) == 0
+    assert run(["resource", "depend", "a", "b", "--expression", "[b]"]) == 2
+    assert shell("resource regroup a spare")[0] == 0
+    assert shell("resource regroup b spare")[0] == 2  # went along
+    assert shell("resource rename c gamma")[0] == 0
+    assert shell("group rename spare rest")[0] == 0
+    listed = json.loads(shell("resource list --json")[1])["resources"]
+    assert {(item["name"], item["group"]) for item in listed} == {("a", "rest"), ("b", "rest"), ("gamma", "rest")}
+    assert shell("group delete rest")[0] == 1
+    assert [shell(f"resource delete {name}")[0] for name in ("a", "b", "gamma")] == [0, 0, 0]
+    assert [shell(f"group delete {name}")[0] for name in ("rest", "scripts")] == [0, 0]
+
+
 def test_delete_asks_and_takes_silence_for_no(shell: Shell) -> None:
     run(["vm", "create", "web1", "--guest", "builtin"])
     code, _, err = shell("vm delete web1")

@@ -20,6 +20,8 @@ def loaded(statement: str) -> set[str]:
         ("import quorate.cli.commands.status", ("asyncio", "cyclopts", "rich", *SERVER_SIDE)),
         ("from quorate.cli.app import build_app; build_app()", SERVER_SIDE),
         ("import quorate.cli.commands.migrate", ("asyncio", *SERVER_SIDE)),
+        ("import quorate.cli.commands.members", ("asyncio", "cyclopts", "rich", "cryptography", *SERVER_SIDE)),
+        ("import quorate.cli.commands.backup", ("asyncio", "cyclopts", "rich", "cryptography", *SERVER_SIDE)),
         ("import quorate.client", ("asyncio",)),
         ("import quorate.client.functions", ("asyncio", *SERVER_SIDE)),
         ("from quorate.client import connect", SERVER_SIDE),

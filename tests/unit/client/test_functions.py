@@ -203,6 +203,52 @@ def test_groups_and_resources_are_made_and_deleted(cluster: capi.ClusterHandle) 
     assert capi.DeleteClusterGroup(group) == 0
 
 
+def test_dependencies_names_and_groups_are_changed_as_a_c_program_does_it(
+    world: FakeWorld, cluster: capi.ClusterHandle
+) -> None:
+    group, other = capi.CreateClusterGroup(cluster, "scripts"), capi.CreateClusterGroup(cluster, "spare")
+    a, b = (capi.CreateClusterResource(group, name, "Generic Script") for name in "ab")
+    c = capi.CreateClusterResource(group, "c", "Generic Script", 1)
+    with pytest.raises(ClusterError, match="bits that mean nothing"):
+        capi.CreateClusterResource(group, "d", "Generic Script", 2)
+    far = capi.CreateClusterResource(other, "far", "Generic Script")
+    assert capi.CanResourceBeDependent(a, b) is True
+    assert capi.AddClusterResourceDependency(a, b) == 0
+    assert capi.AddClusterResourceDependency(a, b) == 5003
+    assert capi.AddClusterResourceDependency(b, a) == capi.AddClusterResourceDependency(a, a) == 1059
+    assert capi.AddClusterResourceDependency(a, far) == 87
+    assert (capi.CanResourceBeDependent(b, a), capi.GetLastError()) == (False, 1059)
+    ids = {"b": b.object_id(), "c": c.object_id()}
+    assert capi.GetClusterResourceDependencyExpression(a) == (0, f"[{ids['b']}]")
+    assert capi.SetClusterResourceDependencyExpression(a, "[b] or [C]") == 0
+    assert capi.GetClusterResourceDependencyExpression(a) == (0, f"[{ids['b']}] or [{ids['c']}]")
+    assert capi.SetClusterResourceDependencyExpression(a, "[b] or") == 87
+    assert capi.SetClusterResourceDependencyExpression(a, "[nobody]") == 5007
+    assert capi.SetClusterResourceDependencyExpression(a, "(" * 9 + "[b]" + ")" * 9) == 5929
+    assert capi.OnlineClusterResource(a) == 0
+    assert capi.SetClusterResourceDependencyExpression(a, "[b] and [c]") == 5019
+    assert capi.OfflineClusterResource(a) == 0
+    assert capi.RemoveClusterResourceDependency(a, c) == 0
+    assert capi.RemoveClusterResourceDependency(a, c) == 5002
+    assert capi.SetClusterResourceDependencyExpression(a, None) == 0
+    assert capi.AddClusterResourceDependency(a, b) == 0
+    assert capi.ChangeClusterResourceGroup(b, other) == 0
+    assert {capi.GetClusterResourceState(item)[2] for item in (a, b)} == {"spare"}
+    assert capi.GetClusterResourceState(c)[2] == "scripts"
+    assert capi.ChangeClusterResourceGroup(b, other) == 183
+    vm = capi.OpenClusterResource(cluster, "Virtual Machine web1")
+    assert capi.ChangeClusterResourceGroup(vm, other) == 50
+    assert capi.ChangeClusterResourceGroupEx(c, other, 2) == 87
+    assert capi.SetClusterResourceName(a, "B") == 5010
+    assert capi.SetClusterResourceName(a, "alpha") == capi.SetClusterGroupName(other, "beta") == 0
+    assert capi.SetClusterResourceName(a, 7) == 87  # type: ignore[arg-type]
+    assert capi.GetClusterResourceState(capi.OpenClusterResource(cluster, "ALPHA"))[2] == "beta"
+    reading = capi.OpenClusterResourceEx(cluster, "alpha", CLUSAPI_READ_ACCESS)
+    assert capi.RemoveClusterResourceDependency(reading, b) == capi.SetClusterResourceName(reading, "x") == 5
+    assert capi.CanResourceBeDependent(reading, group) is False
+    assert capi.GetLastError() == 6
+
+
 def test_without_a_cluster_opening_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUORATE_CLUSTER", str(tmp_path / "nothing"))
     with pytest.raises(ClusterError) as caught:

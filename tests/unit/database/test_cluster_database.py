@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, ResourceId
@@ -13,7 +14,7 @@ from quorate.clusapi.states import GroupType
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase, ConflictingOwnership
-from quorate.database.contract import Compare, Put
+from quorate.database.contract import Compare, Delete, Put
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned
@@ -272,9 +273,9 @@ def test_resources_come_and_go() -> None:
         unknown = create("x", "Generic Script", group, dependencies=[ResourceId("no")])
         assert await status_of(unknown) == Status.ERROR_DEPENDENCY_NOT_FOUND
         assert await status_of(database.delete_resource(one)) == Status.ERROR_DEPENDENT_RESOURCE_EXISTS
-        assert await status_of(database.set_dependencies(one, [two])) == Status.ERROR_CIRCULAR_DEPENDENCY
-        assert await status_of(database.set_dependencies(one, [one])) == Status.ERROR_CIRCULAR_DEPENDENCY
-        await database.set_dependencies(two, [])
+        assert await status_of(database.set_dependencies(one, two)) == Status.ERROR_CIRCULAR_DEPENDENCY
+        assert await status_of(database.set_dependencies(one, one)) == Status.ERROR_CIRCULAR_DEPENDENCY
+        await database.set_dependencies(two, NO_DEPENDENCY)
         await database.delete_resource(one)
         assert [resource.id for resource in (await database.snapshot()).resources_of(group)] == [two]
 
@@ -286,7 +287,7 @@ def test_two_dependencies_at_once_close_no_circle() -> None:
         group = await database.create_group("g", GroupType.GENERIC_SCRIPT, NODE1)
         one = await database.create_resource("one", "Generic Script", group)
         two = await database.create_resource("two", "Generic Script", group)
-        calls = (database.set_dependencies(one, [two]), database.set_dependencies(two, [one]))
+        calls = (database.set_dependencies(one, two), database.set_dependencies(two, one))
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["CallerError", "NoneType"]
 
@@ -380,6 +381,66 @@ def test_a_taker_provides_the_lease_that_it_judged() -> None:
         assert refused == ConflictingOwnership(read)
         taken = await database.change_ownership(ids.group, read, claim, provided=[Compare(key, renewed)])
         assert isinstance(taken, Versioned)
+
+    with_cluster(body)
+
+
+def test_the_end_of_a_lease_is_a_fact_with_its_event_and_whatever_lands_with_it() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        key = keys.lease(NODE1)
+        tomorrow = Lease("i", 1, 5.0, seen=3, extra={"of_tomorrow": 1})
+        await database.store.transact([], [Put(key, tomorrow.encode())])
+        judged = await database.get_lease(NODE1)
+        assert judged is not None
+        other = Compare(keys.SCHEMA, 0)  # which exists
+        assert not await database.end_lease(NODE1, judged, [event("no")], [other])
+        role = Put("private/with-it", b"{}")
+        assert await database.end_lease(NODE1, judged, [event("down")], writes=[role])
+        snapshot = await database.snapshot()
+        ended = snapshot.leases[NODE1]
+        assert ended.value == replace(tomorrow, ended=True)
+        stored = await database.store.get("private/with-it")
+        assert stored is not None and stored.revision == ended.revision
+        assert [(item.sentence, item.sequence) for item in await database.events()] == [("down", ended.revision)]
+        assert not await database.end_lease(NODE1, judged)
+        with pytest.raises(ValueError, match="ended already"):
+            await database.end_lease(NODE1, ended)
+
+    with_cluster(body)
+
+
+def test_a_lease_that_was_renewed_since_is_not_ended() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        key = keys.lease(NODE1)
+        await database.store.transact([], [Put(key, Lease("i", 1, 5.0).encode())])
+        judged = await database.get_lease(NODE1)
+        await database.store.transact([], [Put(key, Lease("i", 2, 5.0).encode())])
+        assert judged is not None and not await database.end_lease(NODE1, judged)
+        assert not (await database.snapshot()).leases[NODE1].value.ended
+
+    with_cluster(body)
+
+
+def test_when_a_node_was_admitted_is_known_and_never_changes() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        before = (await database.snapshot()).admissions
+        assert before.keys() == {NODE1, NODE2} and before[NODE1] < before[NODE2]
+        await database.set_node_paused(NODE1, True)
+        await database.note_admissions()
+        assert (await database.snapshot()).admissions == before
+
+    with_cluster(body)
+
+
+def test_nodes_of_older_versions_count_as_admitted_when_it_is_first_noted() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        known = (await database.snapshot()).admissions[NODE2]
+        await database.store.transact([], [Delete(keys.admission(NODE1))])
+        snapshot = await database.snapshot()
+        assert snapshot.admissions.keys() == {NODE2}
+        await asyncio.gather(database.note_admissions(), database.note_admissions())
+        after = (await database.snapshot()).admissions
+        assert after[NODE2] == known and after[NODE1] > snapshot.revision
 
     with_cluster(body)
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.identity import ImageId, NodeId, ResourceId
 from quorate.clusapi.status import Status
-from quorate.database.records import Counter, Lease, NameEntry, NodeFacts, Ownership, RunState, VmRunState
+from quorate.database.failover_records import CoordinatorRecord, FailoverNote, FailoverState, LapseNote
+from quorate.database.records import Admission, Counter, Lease, NameEntry, NodeFacts, Ownership, RunState, VmRunState
 from quorate.database.values import KeyRecord, RegistryType, RegistryValue, RegistryValues
 
 EXAMPLES = [
@@ -15,7 +16,10 @@ EXAMPLES = [
     Ownership(NodeId("1"), 1),
     RunState(True, NodeId("2"), {ResourceId("r"): 2}, VmRunState(2, 1, 0, ImageId("i"), "/p", "said"), 4),
     RunState(),
-    Lease("a", 7, 5.0),
+    RunState(failover=FailoverState((FailoverNote(1.5, NodeId("2")),), 7.0, True, True, "said")),
+    CoordinatorRecord(NodeId("1"), "i", 9.5, 1.0, (LapseNote(NodeId("2"), "j", 3.0),), {NodeId("2"): None}),
+    Lease("a", 7, 5.0, seen=3, resilience=240.0, ended=True, joining=True),
+    Admission(),
     NodeFacts("unix:/a", "unix:/b", 12, "0.1", {"kind": "qemu", "list": [1, 2]}),
     NameEntry("id"),
     Counter(3),
@@ -27,6 +31,11 @@ EXAMPLES = [
 def test_a_record_is_read_as_it_was_written(record: Ownership) -> None:
     assert type(record).decode(record.encode()) == record
     assert json.loads(record.encode())["version"] == 1
+
+
+def test_a_lease_of_an_older_program_lets_nobody_conclude_anything_from_time() -> None:
+    old = b'{"duration":5.0,"incarnation":"a","sequence":7,"version":1}'
+    assert Lease.decode(old) == Lease("a", 7, 5.0, seen=0, resilience=0.0, ended=False, joining=False)
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from quorate.clusapi.dependencies import Dependency, every, parse_dependency
 from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.identity import GroupId, ResourceId
 from quorate.clusapi.states import MigrationState, OfflineAction, ResourceState, VmState
@@ -41,6 +42,12 @@ class PlainResource:
     type: str
     group_id: GroupId
     dependencies: tuple[ResourceId, ...] = ()
+    expression: str = ""
+
+    @property
+    def requirement(self) -> Dependency:
+        """The expression, or all dependencies."""
+        return parse_dependency(self.expression) if self.expression else every(self.dependencies)
 
 
 class MemoryProperties(PropertyStore):
@@ -219,6 +226,11 @@ class ToyType(ResourceType):
         """Remember whom to tell of a loss."""
         self.lost = lost
         await self._enter("open", resource.resource_id)
+
+    async def prepare(self, resource: OpenedResource, limit: float, *, patient: bool) -> None:
+        """Nothing to prepare, unless the test says so."""
+        if (gate := self.blocked.get(f"prepare {resource.resource_id}")) is not None:
+            await gate.wait()
 
     async def close(self, resource_id: ResourceId) -> None:
         """Remember the call."""

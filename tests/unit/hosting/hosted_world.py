@@ -1,7 +1,7 @@
 """A host with a group of three resources of a toy type, for the tests of the host."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource, ToyType
@@ -15,9 +15,7 @@ from quorate.clusapi.property_lists import (
 )
 from quorate.clusapi.states import ResourceState
 from quorate.hosting.cluster_handling import PlainClusterHandling
-from quorate.hosting.contract import (
-    ControlResult,
-)
+from quorate.hosting.contract import ControlResult, ResourceFailure
 from quorate.hosting.host import Host
 
 GROUP = PlainGroup(GroupId("g"), "web")
@@ -39,6 +37,7 @@ class World:
     runs: MemoryRunStates
     host: Host
     heard: list[tuple[ResourceId, R]]
+    failures: list[ResourceFailure]
 
     async def control(self, code: int, data: bytes | None = None, out_size: int | None = None) -> ControlResult:
         return await self.host.resource_control(APP, code, data, out_size)
@@ -52,9 +51,11 @@ def host_test(
     states: Mapping[ResourceId, R] = OFFLINE,
     toy: ToyType | None = None,
     cluster: PlainClusterHandling | None = None,
+    resources: Sequence[PlainResource] = RESOURCES,
 ) -> None:
     async def main() -> None:
         heard: list[tuple[ResourceId, R]] = []
+        failures: list[ResourceFailure] = []
         parts = toy or ToyType(), MemoryProperties(), MemoryRunStates()
         host = Host(
             [parts[0]],
@@ -62,9 +63,10 @@ def host_test(
             parts[2],
             cluster=cluster,
             on_state_changed=lambda change: heard.append((change.resource_id, change.new)),
+            on_failed=failures.append,
         )
-        world = World(*parts, host, heard)
-        await host.attach_group(GROUP, RESOURCES, states)
+        world = World(*parts, host, heard, failures)
+        await host.attach_group(GROUP, resources, states)
         world.toy.log.clear()
         try:
             async with asyncio.timeout(5):

@@ -171,6 +171,20 @@ def test_common_properties_are_the_hosts() -> None:
     host_test(body)
 
 
+def test_a_retry_period_is_at_least_the_restart_period() -> None:
+    async def body(world: World) -> None:
+        async def put(*items: tuple[str, int]) -> Status:
+            listed = ((name, PropertyFormat.DWORD, number) for name, number in items)
+            return (await world.set(codes.CLUSCTL_RESOURCE_SET_COMMON_PROPERTIES, *listed)).status
+
+        assert await put(("RetryPeriodOnFailure", 899_999)) == Status.ERROR_INVALID_DATA
+        assert await put(("RetryPeriodOnFailure", 900_000)) == Status.ERROR_SUCCESS
+        assert await put(("RestartPeriod", 10), ("RetryPeriodOnFailure", 10)) == Status.ERROR_SUCCESS
+        assert await put(("RetryPeriodOnFailure", 0xFFFFFFFF)) == Status.ERROR_SUCCESS
+
+    host_test(body)
+
+
 def test_a_change_that_waits_for_the_next_online_is_5024_only_while_it_is_online() -> None:
     async def body(world: World) -> None:
         change = ("SeparateMonitor", PropertyFormat.DWORD, 1)

@@ -1,18 +1,16 @@
-"""Real monitor processes with types that misbehave."""
+"""Real monitor processes: calls, reports, and who is harmed by a type that misbehaves."""
 
-import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import pytest
-from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
+from tests.unit.hosting.fakes import PlainResource
+from tests.unit.hosting.monitor_world import ALONE, BAD, GOOD, GROUP, MonitorWorld, R, monitor_test, strange_environment
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.identity import GroupId, ResourceId
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.property_lists import (
     PropertyFormat,
@@ -21,158 +19,124 @@ from quorate.clusapi.property_lists import (
     pack_property_list,
     parse_property_list,
 )
-from quorate.clusapi.states import ResourceState, VmResdllContext
+from quorate.clusapi.states import ResourceMonitorState, ResourceStatus, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.hosting import monitor_messages as messages
+from quorate.hosting import monitor_pool
 from quorate.hosting.contract import ControlAnswer, PropertyScope, ResourceProperties
-from quorate.hosting.host import Host
-from quorate.hosting.monitored_types import MonitorPool
+from quorate.hosting.monitor_pool import MonitorNewsKind
 from quorate.hosting.resource_type import OfflineRequest, OpenedResource
-
-R = ResourceState
-GROUP = PlainGroup(GroupId("g"), "group")
-GOOD, BAD, ALONE = ResourceId("good"), ResourceId("bad"), ResourceId("alone")
-TYPE = '''
-import os, threading, time
-from pathlib import Path
-from quorate.clusapi.status import Status
-from quorate.clusapi.states import ResourceState
-from quorate.hosting.contract import ControlAnswer, NOT_MINE
-
-class Strange:
-    """Does what the private property or the file Mood in its directory says."""
-    def __init__(self): self.moods = {}
-    def open(self, resource): self.directory = Path(resource.settings["directory"])
-    def close(self, resource_id): pass
-    def mood(self, resource_id):
-        path = self.directory / resource_id
-        return path.read_text() if path.exists() else ""
-    def act(self, entry, resource_id):
-        mood = self.mood(resource_id)
-        if mood == f"hang in {entry}": time.sleep(60)
-        if mood == f"die in {entry}": os._exit(3)
-        if mood == f"raise in {entry}": raise RuntimeError("oh no")
-        return mood
-    def online(self, resource_id, parameters, report):
-        if self.act("online", resource_id) == "pending":
-            def work():
-                for checkpoint in range(1, 4): report(ResourceState.ONLINE_PENDING, checkpoint, f"step {checkpoint}")
-                report(ResourceState.ONLINE, 4, "there")
-            threading.Thread(target=work).start()
-            return Status.ERROR_IO_PENDING
-        return Status.ERROR_SUCCESS
-    def offline(self, resource_id, request, report): return Status.ERROR_SUCCESS
-    def terminate(self, resource_id): (self.directory / f"{resource_id}.terminated").touch()
-    def looks_alive(self, resource_id): return True
-    def is_alive(self, resource_id): return self.act("is_alive", resource_id) != "dead"
-    def resource_control(self, resource_id, code, data, parameters):
-        if data == b"echo": return ControlAnswer(Status.ERROR_SUCCESS, data, changes={"Gone": None, **parameters})
-        return NOT_MINE
-    def resource_type_control(self, code, data, parameters): return NOT_MINE
-'''
-
-
-@dataclass
-class World:
-    host: Host
-    pool: MonitorPool
-    store: MemoryProperties
-    directory: Path
-
-    def mood(self, resource_id: ResourceId, mood: str) -> None:
-        (self.directory / resource_id).write_text(mood)
-
-    def put(self, resource_id: ResourceId, **numbers: int) -> None:
-        values = {name: PropertyValue.of(PropertyFormat.DWORD, number) for name, number in numbers.items()}
-        self.store.values[ResourceProperties(resource_id, PropertyScope.COMMON)] = values
-
-    async def until(self, resource_id: ResourceId, state: R) -> None:
-        async with asyncio.timeout(5):
-            while self.host.state(resource_id) != state:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A place where an installed package would be."""
-    place = tmp_path / "site"
-    metadata = place / "strange-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (place / "strange_type.py").write_text(TYPE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[quorate.resource_types]\nStrange = strange_type:Strange\n")
-    return {**os.environ, "PYTHONPATH": str(place)}
+    return strange_environment(tmp_path)
 
 
-def monitor_test(environment: dict[str, str], directory: Path, body: Callable[[World], Awaitable[None]]) -> None:
-    async def main() -> None:
-        pool, store = MonitorPool(environment), MemoryProperties()
-        host = Host([], store, MemoryRunStates(), monitors=pool, settings={"directory": str(directory)})
-        world = World(host, pool, store, directory)
-        world.put(ALONE, SeparateMonitor=1)
-        resources = [PlainResource(item, item, "Strange", GROUP.id) for item in (GOOD, BAD, ALONE)]
-        await host.attach_group(GROUP, resources, {})
-        try:
-            async with asyncio.timeout(15):
-                await body(world)
-        finally:
-            await host.close()
-
-    asyncio.run(main())
-
-
-async def online(world: World, *resources: ResourceId) -> None:
-    for item in resources:
-        await world.host.online_resource(item)
-        await world.until(item, R.ONLINE)
-
-
-def test_a_type_that_hangs_loses_its_monitor_and_harms_no_other(environment: dict[str, str], tmp_path: Path) -> None:
-    async def body(world: World) -> None:
-        await online(world, GOOD, ALONE)
+def test_a_type_that_hangs_gets_a_monitor_of_its_own_and_harms_no_other(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD, ALONE)
         shared, alone = world.pool.process_id(GOOD), world.pool.process_id(ALONE)
         assert shared != alone
-        world.put(BAD, DeadlockTimeout=400)
+        world.put(BAD, DeadlockTimeout=1500)
         world.mood(BAD, "hang in online")
-        hanging = asyncio.create_task(world.host.online_resource(BAD))
-        await world.until(BAD, R.ONLINE_PENDING)
+        assert await world.host.online_resource(BAD) == Status.ERROR_IO_PENDING
         echo = await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_UNKNOWN, b"echo")
         assert echo.output == b"echo"
-        assert world.host.state(BAD) == R.ONLINE_PENDING
-        assert await hanging == Status.ERROR_IO_PENDING
-        await world.until(BAD, R.FAILED)
-        await world.until(GOOD, R.FAILED)
-        assert "DeadlockTimeout" in world.host.sentence(BAD)
-        assert "was ended" in world.host.sentence(GOOD)
-        assert (world.host.state(ALONE), world.pool.process_id(ALONE)) == (R.ONLINE, alone)
+        await world.until(lambda: world.exists(BAD, "hangs"))
+        states = {facts.pid: (facts.state, facts.resource) for facts in world.host.monitors()}
+        assert states[shared] in {
+            (ResourceMonitorState.ONLINE_RESOURCE, "bad"),
+            (ResourceMonitorState.LOOKS_ALIVE_POLL, "good"),
+        }
         world.mood(BAD, "")
-        await online(world, GOOD, BAD)
-        assert len({shared, alone, world.pool.process_id(GOOD), world.pool.process_id(BAD)}) == 4
+        await world.until_state(BAD, R.FAILED)
+        assert "DeadlockTimeout" in world.host.sentence(BAD)
+        await world.until(lambda: world.pool.process_id(GOOD) not in (0, shared))
+        await world.until_polled(GOOD, ALONE)
+        assert world.pool.process_id(ALONE) == alone
+        assert [failure.resource_id for failure in world.failures] == [BAD]
+        assert world.failures[0].status == Status.ERROR_RESOURCE_CALL_TIMED_OUT
+        assert "online of 'bad' did not return within 1.5 s" in world.heard(MonitorNewsKind.HUNG)[0]
+        assert "it held 'good', 'bad'" in world.heard(MonitorNewsKind.LOST)[0]
+        await world.online(BAD)
+        pids = {world.pool.process_id(item) for item in (GOOD, BAD, ALONE)}
+        assert len(pids) == 3
+        assert shared not in pids
 
     monitor_test(environment, tmp_path, body)
 
 
-def test_a_monitor_that_dies_fails_what_it_held(environment: dict[str, str], tmp_path: Path) -> None:
-    async def body(world: World) -> None:
-        await online(world, GOOD, ALONE)
-        os.kill(world.pool.process_id(GOOD), signal.SIGKILL)
-        await world.until(GOOD, R.FAILED)
-        assert "ended by signal 9" in world.host.sentence(GOOD)
-        assert world.host.state(ALONE) == R.ONLINE
-        world.mood(BAD, "die in online")
-        with pytest.raises(RefusalError):
-            await world.host.online_resource(BAD)
-            await world.host.wait_settled(GROUP.id)
-            await world.host.online_resource(BAD)
-        assert world.host.state(BAD) == R.FAILED
+def test_what_outlives_its_monitor_stays_online_and_what_does_not_has_failed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD, BAD, ALONE)
+        shared = world.pool.process_id(GOOD)
+        (tmp_path / "bad.runs").unlink()  # as if it had been a child of the monitor
+        os.kill(shared, signal.SIGKILL)
+        await world.until_state(BAD, R.FAILED)
+        await world.until_polled(GOOD, ALONE)
+        await world.host.wait_settled(GROUP.id)
+        assert [failure.resource_id for failure in world.failures] == [BAD]
+        assert f"the monitor process {shared} ended by signal 9" in world.failures[0].sentence
+        assert world.exists(BAD, "terminated")  # by the new monitor
+        assert not world.exists(GOOD, "terminated")
+        assert world.heard(MonitorNewsKind.STARTED)
+
+    monitor_test(environment, tmp_path, body)
+
+
+def test_a_monitor_of_its_own_takes_effect_with_the_next_online(environment: dict[str, str], tmp_path: Path) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD, BAD)
+        shared = world.pool.process_id(GOOD)
+        data = pack_property_list(PropertyList.of([("SeparateMonitor", PropertyFormat.DWORD, 1)]))
+        code = codes.CLUSCTL_RESOURCE_SET_COMMON_PROPERTIES
+        answer = await world.host.resource_control(GOOD, code, data)
+        assert answer.status == Status.ERROR_RESOURCE_PROPERTIES_STORED
+        assert world.pool.process_id(GOOD) == shared
+        await world.host.offline_resource(GOOD)
+        await world.online(GOOD)
+        assert world.pool.process_id(GOOD) not in (0, shared)
+        assert world.pool.process_id(BAD) == shared
+        common = await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_GET_RO_COMMON_PROPERTIES, None)
+        assert parse_property_list(common.output)["MonitorProcessId"] == world.pool.process_id(GOOD)
+
+    monitor_test(environment, tmp_path, body)
+
+
+def test_a_monitor_that_dies_again_and_again_is_started_after_longer_and_longer_pauses(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_pool, "_FIRST_PAUSE", 1000.0)
+    assert [monitor_pool._pause(crashes) for crashes in (1, 2, 3)] == [0.0, 30.0, 30.0]
+
+    async def body(world: MonitorWorld) -> None:
+        world.mood(ALONE, "exit in online")
+        await world.try_online(ALONE)
+        await world.until(lambda: world.exists(ALONE, "terminated"))  # at once, in the second process
+        assert "exit code 3" in world.failures[0].sentence
+        await world.try_online(ALONE)
+        await world.until(lambda: len(world.heard(MonitorNewsKind.LOST)) == 2)
+        world.mood(ALONE, "")
+        refused = await world.host.resource_control(ALONE, codes.CLUSCTL_RESOURCE_UNKNOWN, b"echo")
+        assert refused.status == Status.ERROR_CLUSTER_RHS_FAILED_INITIALIZATION
+        assert "crashed 2 times" in refused.sentence
+        await world.online(GOOD)  # others do not wait
+        await world.try_online(ALONE)
+        await world.until_polled(GOOD)
+        assert world.host.state(ALONE) == R.ONLINE_PENDING
 
     monitor_test(environment, tmp_path, body)
 
 
 def test_calls_reports_properties_and_errors_pass_through(environment: dict[str, str], tmp_path: Path) -> None:
-    async def body(world: World) -> None:
+    async def body(world: MonitorWorld) -> None:
         world.mood(GOOD, "pending")
-        await online(world, GOOD)
+        await world.online(GOOD)
         assert world.host.sentence(GOOD) == "there"
         private = ResourceProperties(GOOD, PropertyScope.PRIVATE)
         data = pack_property_list(
@@ -183,30 +147,91 @@ def test_calls_reports_properties_and_errors_pass_through(environment: dict[str,
         await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_UNKNOWN, b"echo")
         got = await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTIES, None)
         assert parse_property_list(got.output)["stays"] == "ü"
-        common = await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_GET_RO_COMMON_PROPERTIES, None)
-        assert parse_property_list(common.output)["MonitorProcessId"] == world.pool.process_id(GOOD)
+        too_long = await world.host.resource_control(GOOD, codes.CLUSCTL_RESOURCE_UNKNOWN, b"long")
+        assert too_long.status == Status.ERROR_CLUSTER_CANT_DESERIALIZE_DATA
         world.mood(BAD, "raise in online")
-        with pytest.raises(RefusalError, match="RuntimeError in online: oh no") as refused:
-            await world.host.online_resource(BAD)
-        assert refused.value.status == Status.ERROR_EXCEPTION_IN_RESOURCE_CALL
+        await world.try_online(BAD)
         await world.host.wait_settled(GROUP.id)
-        assert (tmp_path / "bad.terminated").exists()
+        assert world.failures[0].status == Status.ERROR_EXCEPTION_IN_RESOURCE_CALL
+        assert "RuntimeError in online: oh no" in world.failures[0].sentence
+        assert world.exists(BAD, "terminated")
         nobody = await world.host.resource_type_control("Nobody", codes.CLUSCTL_RESOURCE_TYPE_GET_FLAGS, None)
         assert nobody.status == Status.ERROR_CLUSTER_RESOURCE_TYPE_NOT_FOUND
+        missing = await world.host.resource_type_control("Missing", codes.CLUSCTL_RESOURCE_TYPE_GET_FLAGS, None)
+        assert missing.status == Status.ERROR_EXCEPTION_IN_RESOURCE_CALL
         flags = await world.host.resource_type_control("strange", codes.CLUSCTL_RESOURCE_TYPE_GET_FLAGS, None)
         assert flags.status == Status.ERROR_SUCCESS
 
     monitor_test(environment, tmp_path, body)
 
 
-def test_polling_in_a_monitor_finds_the_dead(environment: dict[str, str], tmp_path: Path) -> None:
-    async def body(world: World) -> None:
-        world.put(GOOD, LooksAlivePollInterval=10, IsAlivePollInterval=10)
-        await online(world, GOOD)
-        world.mood(GOOD, "dead")
-        await world.until(GOOD, R.FAILED)
+def test_what_the_node_lacks_and_why_a_start_failed_is_shown(environment: dict[str, str], tmp_path: Path) -> None:
+    async def body(world: MonitorWorld) -> None:
+        world.mood(BAD, "lacks")
+        await world.try_online(BAD)
+        await world.until_state(BAD, R.FAILED)
         await world.host.wait_settled(GROUP.id)
-        assert (tmp_path / "good.terminated").exists()
+        common = await world.host.resource_control(BAD, codes.CLUSCTL_RESOURCE_GET_RO_COMMON_PROPERTIES, None)
+        found = parse_property_list(common.output)
+        assert found["StatusInformation"] == ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_CPU
+        assert found["LastOperationStatusCode"] == Status.ERROR_NOT_ENOUGH_MEMORY
+        assert world.failures[0].lacking == ResourceStatus.FAILED_DUE_TO_INSUFFICIENT_CPU
+
+    monitor_test(environment, tmp_path, body)
+
+
+def test_polling_in_a_monitor_finds_the_dead(environment: dict[str, str], tmp_path: Path) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD)
+        world.mood(GOOD, "looks dead")  # is_alive, asked at once, says that it works
+        await world.until_polled(GOOD)
+        assert world.host.state(GOOD) == R.ONLINE
+        (tmp_path / "good.runs").unlink()
+        await world.until_state(GOOD, R.FAILED)
+        await world.host.wait_settled(GROUP.id)
+        assert world.exists(GOOD, "terminated")
+
+    monitor_test(environment, tmp_path, body)
+
+
+def test_monitors_end_what_they_hold_when_the_node_may_run_nothing_any_more(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD, ALONE)
+        world.deadline.set(time.clock_gettime(time.CLOCK_BOOTTIME) + 1000)
+        await world.until_polled(GOOD, ALONE)
+        assert not world.failures
+        world.deadline.set(time.clock_gettime(time.CLOCK_BOOTTIME) - 0.001)
+        for item in (GOOD, ALONE):
+            await world.until(lambda item=item: world.exists(item, "terminated"))  # type: ignore[misc]
+            world.mood(item, "looks dead")  # so that is_alive is asked
+            await world.until_state(item, R.FAILED)
+        await world.host.wait_settled(GROUP.id)
+        await world.try_online(GOOD)
+        await world.until(lambda: "holds no lease" in world.host.sentence(GOOD))
+        world.deadline.set(time.clock_gettime(time.CLOCK_BOOTTIME) + 1000)
+        await world.host.wait_settled(GROUP.id)
+        await world.online(GOOD)
+        assert world.exists(GOOD, "runs")
+
+    monitor_test(environment, tmp_path, body)
+
+
+def test_a_group_that_goes_is_ended_only_when_that_is_wanted(environment: dict[str, str], tmp_path: Path) -> None:
+    async def body(world: MonitorWorld) -> None:
+        await world.online(GOOD)
+        facts = PlainResource(GOOD, "good", "Strange", GROUP.id)
+        await world.host.detach_group(GROUP.id)
+        assert world.exists(GOOD, "runs")
+        await world.attach(facts, states={GOOD: R.ONLINE})
+        await world.until_polled(GOOD)
+        world.mood(GOOD, "hang in terminate")
+        await world.host.detach_group(GROUP.id, end=True)
+        await world.until(lambda: world.exists(GOOD, "hangs"))
+        with pytest.raises(RefusalError) as refused:
+            await world.attach(facts, states={GOOD: R.OFFLINE})
+        assert refused.value.status == Status.ERROR_CLUSTER_GROUP_BUSY
 
     monitor_test(environment, tmp_path, body)
 
@@ -234,3 +259,5 @@ def test_what_is_no_message_is_refused(value: JsonValue) -> None:
             parse(value)
     with pytest.raises(messages.BadMessage):
         messages.parse_message(b"[]")
+    with pytest.raises(messages.BadMessage):
+        messages.pack_message({"too long": "x" * messages.LONGEST_MESSAGE})

@@ -223,6 +223,13 @@ def test_the_port_that_the_system_chose_is_told() -> None:
     assert migration.bound_uri("unix:/x", {}) == "unix:/x"
 
 
+def test_an_address_of_tcp_is_written_as_qemu_reads_it() -> None:
+    default = Path("/run/x.m")
+    assert migration.listen_uri(MigrationParameters(), default) == "unix:/run/x.m"
+    assert migration.listen_uri(MigrationParameters(tcp_host="192.0.2.7"), default) == "tcp:192.0.2.7:0"
+    assert migration.listen_uri(MigrationParameters(tcp_host="2001:db8::7"), default) == "tcp:[2001:db8::7]:0"
+
+
 def query(normal: int, zero: int, remaining: int, passes: int) -> dict[str, object]:
     ram = {"normal": normal, "duplicate": zero, "page-size": 4096, "remaining": remaining, "dirty-sync-count": passes}
     return {"status": "active", "ram": {**ram, "total": 1 << 30, "transferred": 5}}

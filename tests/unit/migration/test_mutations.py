@@ -11,11 +11,11 @@ import pytest
 from tests.unit.migration.chaos import Chaos
 from tests.unit.migration.world import ONE, TWO, Violation, World
 
+from quorate.clusapi.machine import Rule, Step
 from quorate.migration import incoming, outgoing, recovery
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Incoming
-from quorate.migration.machine import Rule, Step
 from quorate.migration.outgoing import Outgoing
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
 

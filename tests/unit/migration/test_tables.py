@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.unit.migration.test_properties import SOAK
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
+from quorate.clusapi.machine import Rule, Step, Table, UndeclaredTransition, follow, render
 from quorate.migration import incoming, outgoing
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
 from quorate.migration.incoming import Incoming
-from quorate.migration.machine import Rule, Step, Table, UndeclaredTransition, follow, render
 from quorate.migration.outgoing import Outgoing
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
 from quorate.migration.recovery import (

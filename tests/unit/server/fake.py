@@ -6,6 +6,7 @@ A migration takes as many looks as ``steps`` has, one each ``pace`` seconds; not
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from quorate.clusapi.control_codes import (
     CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS,
     CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES,
 )
+from quorate.clusapi.dependencies import Dependency
 from quorate.clusapi.errors import CallerError, FaultError, RefusalError
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
@@ -30,16 +32,20 @@ from quorate.clusapi.states import (
     VmState,
 )
 from quorate.clusapi.status import Status
+from quorate.cluster.picture import Picture
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.maintenance import StoreStatus
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Ownership
+from quorate.engine.fence_agents import FenceAgents
 from quorate.hosting.common_properties import RESOURCE_COMMON
 from quorate.hosting.contract import ControlResult, PropertyScope
 from quorate.hosting.property_codes import PROPERTY_CODES, answer_from_table
 from quorate.hosting.property_table import PropertyDefinition, PropertyTable
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.http import HttpFace, build_app
+from quorate.server.inspection import NodeHealth
 from quorate.server.routing import MIGRATION_CODES
 from quorate.server.services import CallContext, ProcessFacts, QemuProcess, VmDetails
 
@@ -64,6 +70,7 @@ class FakeWorld:
     controls: list[tuple[NodeId, ResourceId, int, bytes | None]] = field(default_factory=list)
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
+    health: dict[NodeId, NodeHealth] = field(default_factory=dict)
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     def vm(self, group_id: GroupId) -> VmDetails:
@@ -128,6 +135,9 @@ class FakeHost:
         """Wait for what was put off."""
         await self._node.wait_later()
 
+    async def wait_requirement(self, resource_id: ResourceId, requirement: Dependency) -> None:
+        """Nothing has to be told here."""
+
     async def resource_control(
         self, resource_id: ResourceId, code: int, data: bytes | None, out_size: int | None
     ) -> ControlResult:
@@ -179,6 +189,27 @@ def _echo(data: bytes, out_size: int | None) -> ControlResult:
     return ControlResult(Status.ERROR_SUCCESS, data, len(data))
 
 
+class FakeInspection:
+    """What a fake node says when the cluster is validated: all well, unless the world says otherwise."""
+
+    def __init__(self, world: FakeWorld, node_id: NodeId) -> None:
+        """Of one node."""
+        self._world = world
+        self._node_id = node_id
+
+    def health(self) -> NodeHealth:
+        """Well, with the clock of this machine."""
+        return self._world.health.get(self._node_id) or NodeHealth(time.time(), "1.0", guard=True)
+
+    async def store_status(self) -> StoreStatus:
+        """A store without servers."""
+        return StoreStatus(1, 1 << 20, 1 << 19, None, (), ())
+
+    def picture(self) -> Picture | None:
+        """Nothing is planned here."""
+        return None
+
+
 class FakeNode:
     """A node as the server sees it."""
 
@@ -189,6 +220,8 @@ class FakeNode:
         self.node_name = name
         self.database = ClusterDatabase(MemoryStore(data))
         self.host = FakeHost(world, self)
+        self.inspection = FakeInspection(world, node_id)
+        self.fence_agents = FenceAgents(world.directory / "agents")
         self.dispatcher = Dispatcher(self)
         self.face = HttpFace(build_app(self, self.dispatcher), world.directory / f"{name}.sock")
         self._later: set[asyncio.Task[None]] = set()
@@ -223,6 +256,17 @@ class FakeNode:
         others = [node for node in self._world.nodes if node != self.node_id]
         await self._give(group_id, destination or others[0])
         return Status.ERROR_IO_PENDING
+
+    async def change_resource_group(
+        self, resource_id: ResourceId, group_id: GroupId, events: Sequence[EventRecord]
+    ) -> None:
+        """Change it in the database."""
+        source = (await self.database.snapshot()).resource(resource_id).group_id
+        writers = {
+            group: (await self.database.get_ownership(group), (await self.database.get_run_state(group)).value)
+            for group in (source, group_id)
+        }
+        await self.database.change_resource_group(resource_id, group_id, writers, events=tuple(events))
 
     async def configure_group(
         self, group_id: GroupId, configuration: GroupConfiguration, events: Sequence[EventRecord]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
+from tests.unit.server.networks import make_networks
 
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
+from quorate.clusapi.fence_operations import FENCE_OPERATIONS
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import json_int, json_object, json_objects, json_text
 from quorate.clusapi.operation_values import FieldValue, Values
@@ -59,16 +61,43 @@ def test_every_operation_answers_over_http(world: FakeWorld, client: BlockingCli
         ("ClusterControl", {"control_code": 0x07000059}),
         ("GetStatus", {}),
         ("GetEvents", {"after": 0}),
+        ("SetClusterName", {"name": "pocket"}),
+        ("UpgradeClusterFunctionalLevel", {}),
         ("GetNodeId", {"node": "NODE1"}),
         ("GetNodeState", {"node": "1"}),
         ("PauseNode", {"node": "node2"}),
         ("ResumeNode", {"node": "node2"}),
         ("NodeControl", {"node": "node1", "control_code": 0x04000029}),
         ("CreateNodeEnum", {"node": "node1", "mask": 2}),
+        ("GetNetworkId", {"network": "cluster network 1"}),
+        ("GetNetworkState", {"network": "Cluster Network 1"}),
+        ("NetworkControl", {"network": "Cluster Network 1", "control_code": 0x05000055}),
+        ("CreateNetworkEnum", {"network": "Cluster Network 1", "mask": 1}),
+        ("ListNetworks", {}),
+        ("GetNetInterfaceId", {"interface": "node1 - eth0"}),
+        ("GetNetInterfaceState", {"interface": "node1 - eth0"}),
+        ("GetNetInterface", {"node": "node1", "network": "Cluster Network 1"}),
+        ("NetInterfaceControl", {"interface": "node1 - eth0", "control_code": 0x06000055}),
+        ("CreateNetInterfaceEnum", {}),
+        ("ListNetInterfaces", {}),
+        ("SetNetworkName", {"network": "Cluster Network 1", "name": "LAN"}),
+        ("Validate", {}),
         ("ListNodes", {}),
         ("GetNodeReport", {"node": "node2"}),
         ("CreateGroup", {"name": "spare"}),
         ("CreateResource", {"group": "spare", "name": "script", "type": "generic script"}),
+        ("CreateResource", {"group": "spare", "name": "below", "type": "generic script"}),
+        ("CanResourceBeDependent", {"resource": "script", "depends_on": "below"}),
+        ("AddResourceDependency", {"resource": "script", "depends_on": "below"}),
+        ("GetResourceDependencyExpression", {"resource": "script"}),
+        ("RemoveResourceDependency", {"resource": "script", "depends_on": "below"}),
+        ("SetResourceDependencyExpression", {"resource": "script", "expression": ""}),
+        ("CreateGroup", {"name": "other"}),
+        ("ChangeResourceGroup", {"resource": "below", "group": "other"}),
+        ("SetResourceName", {"resource": "below", "name": "provider"}),
+        ("SetGroupName", {"group": "other", "name": "others"}),
+        ("DeleteResource", {"resource": "provider"}),
+        ("DeleteGroup", {"group": "others"}),
         ("GetGroupId", {"group": "spare"}),
         ("GetGroupState", {"group": "spare"}),
         ("GroupControl", {"group": "spare", "control_code": 0x03000055}),
@@ -93,16 +122,22 @@ def test_every_operation_answers_over_http(world: FakeWorld, client: BlockingCli
         ("ResumeVirtualMachine", {"vm": "web1"}),
         ("GetVirtualMachine", {"vm": "web1"}),
         ("ListVirtualMachines", {}),
+        ("ListUsers", {}),
         ("GetMigrationProgress", {"vm": "web1"}),
         ("MoveGroup", {"group": "web1", "destination": "node2"}),
         ("OfflineGroup", {"group": "web1", "in_buffer": SAVE}),
         ("DeleteVirtualMachine", {"vm": "web1"}),
     ]
+    make_networks(world)
     called = {name for name, _ in calls}
-    assert set(OPERATIONS) - called == {"CreateVirtualMachine", "CancelGroupOperation"}  # in the fixture, below
+    of_several_machines = {"IssueUserCertificate", "RemoveUser"}  # tests/contract/test_tls.py
+    rest = {"CreateVirtualMachine", "CancelGroupOperation"}  # in the fixture, below
+    of_members = {"CreateJoinToken", "EvictNode"}  # test_members.py
+    of_fencing = {operation.name for operation in FENCE_OPERATIONS}  # test_fencing.py
+    assert set(OPERATIONS) - called == rest | of_several_machines | of_members | of_fencing
     for name, inputs in calls:
         status = call(client, name, inputs).as_mapping().get("status", 0)
-        assert status in (0, 997), name
+        assert status in (0, 997) or (name, status) == ("SetClusterName", 5024), name
 
 
 def test_an_operation_runs_where_the_group_is_whoever_is_asked(world: FakeWorld, client: BlockingClient) -> None:

@@ -47,20 +47,20 @@ def down(*, dir: Path | None = None, yes: bool = False) -> int:
     if not output.confirmed(f"Stop the pocket cluster in {directory} and its virtual machines?", yes=yes):
         output.say("nothing was done", {"directory": str(directory), "stopped": False})
         return output.EXIT_REFUSAL
-    left = pocket.stop(directory, _tell)
+    lost = pocket.stop(directory, _tell)
     facts: JsonObject = {
         "directory": str(directory),
         "stopped": True,
-        "left_running": [{"pid": qemu.pid, "node": qemu.node} for qemu in left],
+        "ended_unsaved": [{"pid": qemu.pid, "node": qemu.node} for qemu in lost],
     }
     sentence = f"the pocket cluster in {directory} is down"
-    if left:
+    if lost:
         sentence += (
-            f"\nleft running, since no daemon was there to stop them: QEMU {', '.join(map(str, left))}"
-            "\nquorate up takes them on again; without that, end them by hand (their guests lose what is in memory)"
+            f"\nended unsaved, since no daemon was there to save them: QEMU {', '.join(map(str, lost))}"
+            "\nwhat their guests had in memory is lost; quorate up starts them from their disks"
         )
     output.say(sentence, facts)
-    return output.EXIT_FAULT if left else output.EXIT_SUCCESS
+    return output.EXIT_FAULT if lost else output.EXIT_SUCCESS
 
 
 def _tell(sentence: str) -> None:

@@ -1,16 +1,19 @@
 """``quorate status``."""
 
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from quorate.cli import output
-from quorate.cli.commands.tables import group_rows, node_rows, vm_rows
+from quorate.cli.commands.tables import group_rows, network_rows, node_rows, reason_lines, vm_rows
 from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.json_types import JsonObject, json_object, json_objects, json_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+_TROUBLED: Final = ("PARTITIONED", "DOWN", "UNKNOWN")
 
 
 def status(*, watch: bool = False, interval: float = 1.0) -> int:
@@ -49,6 +52,7 @@ def _watch(client: BlockingClient, interval: float) -> NoReturn:
 
 def _page(facts: JsonObject) -> "RenderableType":
     from rich.console import Group
+    from rich.text import Text
 
     machines = json_objects(facts, "virtual_machines")
     of_machines = {json_text(machine, "group") for machine in machines}
@@ -57,4 +61,10 @@ def _page(facts: JsonObject) -> "RenderableType":
     parts.append(vm_rows(machines) if machines else "No virtual machines yet: quorate vm create NAME --guest builtin\n")
     if others:
         parts.append(group_rows(others))
+    reasons = reason_lines([*machines, *others])
+    if reasons:
+        parts.append(Text(reasons + "\n"))
+    networks = [one for one in json_objects(facts, "networks") if json_text(one, "state_name") in _TROUBLED]
+    if networks:
+        parts.append(network_rows(networks, "Networks that are not well"))
     return Group(*parts)

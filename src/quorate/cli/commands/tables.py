@@ -1,15 +1,22 @@
 """The tables that several commands show."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from quorate.cli import output
-from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_objects, json_text
+from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_objects, json_text, json_texts
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+MOST_PIDS: Final = 6
+"""Process ids of one node that a table shows; --json has them all."""
+
+
+ROLES: Final = ("nobody", "nodes", "clients", "all")
+"""Who uses a network, by its Role."""
 
 
 def node_rows(nodes: Sequence[JsonObject], title: str = "") -> "RenderableType":
@@ -21,11 +28,51 @@ def node_rows(nodes: Sequence[JsonObject], title: str = "") -> "RenderableType":
             output.words(json_text(node, "state_name")),
             str(json_int(node, "groups")),
             str(node.get("daemon_pid") or "-"),
-            " ".join(str(json_int(process, "pid")) for process in json_objects(node, "qemu")) or "-",
+            _pids(json_objects(node, "qemu")),
         )
         for node in nodes
     ]
     return output.table(title, ("Node", "Id", "State", "Groups", "Daemon", "QEMU"), rows, right=("Groups",))
+
+
+def _pids(processes: Sequence[JsonObject]) -> str:
+    """The first process ids, and how many more there are."""
+    shown = [str(json_int(process, "pid")) for process in processes[:MOST_PIDS]]
+    more = len(processes) - len(shown)
+    return " ".join([*shown, *([f"and {more} more"] if more else [])]) or "-"
+
+
+def network_rows(networks: Sequence[JsonObject], title: str = "") -> "RenderableType":
+    """Networks."""
+    rows = [
+        (
+            json_text(network, "name"),
+            ", ".join(json_texts(network, "subnets")),
+            output.words(json_text(network, "state_name")),
+            ROLES[json_int(network, "role") & 3],
+            str(json_int(network, "metric")),
+            str(len(json_objects(network, "interfaces"))),
+            json_text(network, "sentence"),
+        )
+        for network in networks
+    ]
+    columns = ("Network", "Subnets", "State", "Used by", "Metric", "Nodes", "Why")
+    return output.table(title, columns, rows, right=("Metric", "Nodes"))
+
+
+def interface_rows(interfaces: Sequence[JsonObject], title: str = "") -> "RenderableType":
+    """Network interfaces."""
+    rows = [
+        (
+            json_text(interface, "name"),
+            json_text(interface, "network"),
+            output.words(json_text(interface, "state_name")),
+            ", ".join(json_texts(interface, "addresses")),
+            json_text(interface, "sentence"),
+        )
+        for interface in interfaces
+    ]
+    return output.table(title, ("Interface", "Network", "State", "Addresses", "Why"), rows)
 
 
 def vm_rows(machines: Sequence[JsonObject], title: str = "") -> "RenderableType":
@@ -34,7 +81,7 @@ def vm_rows(machines: Sequence[JsonObject], title: str = "") -> "RenderableType"
         (
             json_text(machine, "name"),
             json_text(machine, "node"),
-            output.words(json_text(machine, "vm_state_name")),
+            _condition(machine, "vm_state_name"),
             output.words(json_text(machine, "resource_state_name")),
             migration_words(MigrationProgress.from_json(json_object(machine, "migration"))),
         )
@@ -49,13 +96,24 @@ def group_rows(groups: Sequence[JsonObject], title: str = "") -> "RenderableType
         (
             json_text(group, "name"),
             json_text(group, "node"),
-            output.words(json_text(group, "state_name")),
+            _condition(group, "state_name"),
             str(json_int(group, "type")),
             str(len(json_objects(group, "resources"))),
         )
         for group in groups
     ]
     return output.table(title, ("Group", "Node", "State", "Type", "Resources"), rows, right=("Type", "Resources"))
+
+
+def _condition(fact: JsonObject, state: str) -> str:
+    """The state, or what is more to the point: that it was lost with its node, or waits for something."""
+    return output.words(json_text(fact, "condition") or json_text(fact, state))
+
+
+def reason_lines(facts: Sequence[JsonObject]) -> str:
+    """Why those stand still that do, a line each; empty when none does."""
+    lines = [f"{json_text(fact, 'name')}: {json_text(fact, 'reason')}" for fact in facts if json_text(fact, "reason")]
+    return "\n".join(lines)
 
 
 def resource_rows(resources: Sequence[JsonObject], title: str = "") -> "RenderableType":

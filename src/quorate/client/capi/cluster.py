@@ -11,6 +11,7 @@ from quorate.client.capi.handles import (
     answer_or,
     close,
     last_error,
+    status_of,
     valid,
     wants_full_access,
 )
@@ -21,12 +22,14 @@ __all__ = [
     "CloseCluster",
     "ClusterControl",
     "ClusterResourceTypeControl",
+    "ClusterUpgradeFunctionalLevel",
     "ClusterVersionInfo",
     "GetClusterInformation",
     "GetLastError",
     "GetNodeClusterState",
     "OpenCluster",
     "OpenClusterEx",
+    "SetClusterName",
 ]
 
 
@@ -45,7 +48,7 @@ class ClusterVersionInfo:
 
 
 def OpenCluster(cluster_name: str | None = None) -> ClusterHandle:
-    """Open a cluster: None is the usual place, else a pocket cluster's directory or a node's socket.
+    """Open a cluster: None is the usual place, else a cluster's directory, a node's socket or "https://HOST:PORT".
 
     Raises ClusterError when no node of it answers.
     """
@@ -130,6 +133,20 @@ def ClusterResourceTypeControl(
         control_code,
         in_buffer,
         out_size,
+    )
+
+
+def SetClusterName(cluster: object, new_cluster_name: str) -> int:
+    """Give the cluster another name; the status is 5024 when it was done, as in ClusAPI."""
+    return status_of(
+        lambda: valid(cluster, ClusterHandle).call("SetClusterName", name=new_cluster_name).number("status")
+    )
+
+
+def ClusterUpgradeFunctionalLevel(cluster: object, perform: bool) -> int:
+    """Raise the functional level to what every node can, or only check that; 5973 when a node holds it back."""
+    return status_of(
+        lambda: valid(cluster, ClusterHandle).call("UpgradeClusterFunctionalLevel", perform=perform).number("status")
     )
 
 

@@ -25,6 +25,10 @@ CLUSTER_GROUP_ENUM_CONTAINS: Final = 0x1
 CLUSTER_GROUP_ENUM_NODES: Final = 0x2
 CLUSTER_GROUP_ENUM_ALL: Final = 0x3
 
+# CLUSTER_NETWORK_ENUM
+CLUSTER_NETWORK_ENUM_NETINTERFACES: Final = 0x1
+CLUSTER_NETWORK_ENUM_ALL: Final = 0x1
+
 # CLUSTER_RESOURCE_ENUM
 CLUSTER_RESOURCE_ENUM_DEPENDS: Final = 0x1
 CLUSTER_RESOURCE_ENUM_PROVIDES: Final = 0x2
@@ -56,6 +60,26 @@ ClusterResourceFailed: Final = 4
 ClusterResourcePending: Final = 128
 ClusterResourceOnlinePending: Final = 129
 ClusterResourceOfflinePending: Final = 130
+
+# CLUSTER_NETWORK_STATE
+ClusterNetworkStateUnknown: Final = -1
+ClusterNetworkUnavailable: Final = 0
+ClusterNetworkDown: Final = 1
+ClusterNetworkPartitioned: Final = 2
+ClusterNetworkUp: Final = 3
+
+# CLUSTER_NETINTERFACE_STATE
+ClusterNetInterfaceStateUnknown: Final = -1
+ClusterNetInterfaceUnavailable: Final = 0
+ClusterNetInterfaceFailed: Final = 1
+ClusterNetInterfaceUnreachable: Final = 2
+ClusterNetInterfaceUp: Final = 3
+
+# CLUSTER_NETWORK_ROLE
+ClusterNetworkRoleNone: Final = 0
+ClusterNetworkRoleInternalUse: Final = 1
+ClusterNetworkRoleClientAccess: Final = 2
+ClusterNetworkRoleInternalAndClient: Final = 3
 
 # NODE_CLUSTER_STATE
 ClusterStateNotInstalled: Final = 0

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from quorate.client.capi.handles import Handle, NodeHandle, answer_or, buffer, flags_of, host_of, status_of, valid
+from quorate.client.capi.handles import (
+    Handle,
+    NodeHandle,
+    answer_or,
+    buffer,
+    flags_of,
+    host_of,
+    status_of,
+    text_of,
+    valid,
+)
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.status import Status
@@ -51,6 +61,7 @@ def change(
             given["flags"] = flags_of(inputs["flags"])
         if "in_buffer" in inputs:
             given["in_buffer"] = buffer(inputs["in_buffer"])
+        given |= {name: text_of(inputs[name]) for name in ("name", "expression") if name in inputs}
         return handle.call(operation, **given).number("status")
 
     return status_of(send)

@@ -6,6 +6,7 @@ from quorate.client.capi.handles import (
     ClusterHandle,
     GroupHandle,
     Handle,
+    NetworkHandle,
     NodeHandle,
     ResourceHandle,
     answer_or,
@@ -25,6 +26,13 @@ __all__ = [
     "ClusterGroupEnum",
     "ClusterGroupGetEnumCount",
     "ClusterGroupOpenEnum",
+    "ClusterNetInterfaceCloseEnum",
+    "ClusterNetInterfaceEnum",
+    "ClusterNetInterfaceOpenEnum",
+    "ClusterNetworkCloseEnum",
+    "ClusterNetworkEnum",
+    "ClusterNetworkGetEnumCount",
+    "ClusterNetworkOpenEnum",
     "ClusterNodeCloseEnum",
     "ClusterNodeEnum",
     "ClusterNodeGetEnumCount",
@@ -75,6 +83,18 @@ class GroupEnumHandle(EnumHandle):
     """HGROUPENUM."""
 
     kind = "HGROUPENUM"
+
+
+class NetworkEnumHandle(EnumHandle):
+    """HNETWORKENUM."""
+
+    kind = "HNETWORKENUM"
+
+
+class NetInterfaceEnumHandle(EnumHandle):
+    """HNETINTERFACEENUM."""
+
+    kind = "HNETINTERFACEENUM"
 
 
 class ResourceEnumHandle(EnumHandle):
@@ -168,6 +188,48 @@ def ClusterResourceGetEnumCount(enum: object) -> int:
 def ClusterResourceCloseEnum(enum: object) -> int:
     """Close the enumeration."""
     return _close(enum, ResourceEnumHandle)
+
+
+def ClusterNetworkOpenEnum(network: object, type_mask: int) -> NetworkEnumHandle:
+    """List what belongs to a network: CLUSTER_NETWORK_ENUM_…"""
+    handle = valid(network, NetworkHandle)
+    found = handle.call("CreateNetworkEnum", network=handle.object_id(), mask=flags_of(type_mask))
+    return NetworkEnumHandle(handle.client(), found.objects("entries"))
+
+
+def ClusterNetworkEnum(enum: object, index: int) -> EnumEntry:
+    """(status, type, name); 259 at the end."""
+    return _entry(enum, NetworkEnumHandle, index)
+
+
+def ClusterNetworkGetEnumCount(enum: object) -> int:
+    """How many entries there are."""
+    return _count(enum, NetworkEnumHandle)
+
+
+def ClusterNetworkCloseEnum(enum: object) -> int:
+    """Close the enumeration."""
+    return _close(enum, NetworkEnumHandle)
+
+
+def ClusterNetInterfaceOpenEnum(
+    cluster: object, node_name: str | None = None, network_name: str | None = None
+) -> NetInterfaceEnumHandle:
+    """List the interfaces of a node, on a network, or of both; None is every one."""
+    handle = valid(cluster, ClusterHandle)
+    found = handle.call("CreateNetInterfaceEnum", node=node_name, network=network_name)
+    return NetInterfaceEnumHandle(handle.client(), found.objects("entries"))
+
+
+def ClusterNetInterfaceEnum(enum: object, index: int) -> tuple[int, str]:
+    """(status, name); 259 at the end."""
+    status, _, name = _entry(enum, NetInterfaceEnumHandle, index)
+    return status, name
+
+
+def ClusterNetInterfaceCloseEnum(enum: object) -> int:
+    """Close the enumeration."""
+    return _close(enum, NetInterfaceEnumHandle)
 
 
 def _exactly(enum: object, kind: type[EnumHandle]) -> EnumHandle:

@@ -33,6 +33,7 @@ __all__ = [
     "OnlineClusterGroupEx",
     "OpenClusterGroup",
     "OpenClusterGroupEx",
+    "SetClusterGroupName",
     "SetClusterGroupNodeList",
 ]
 
@@ -116,6 +117,11 @@ def MoveClusterGroupEx(group: object, destination_node: object, move_flags: int,
 def CancelClusterGroupOperation(group: object, cancel_flags: int = 0) -> int:
     """Cancel a move: 0 cancelled, 997 cancelling; the flags are reserved."""
     return _change(group, "CancelGroupOperation", flags=cancel_flags)
+
+
+def SetClusterGroupName(group: object, group_name: str) -> int:
+    """Give it another name: 5010 when that is taken."""
+    return _change(group, "SetGroupName", name=group_name)
 
 
 def SetClusterGroupNodeList(group: object, node_list: Sequence[object] | None) -> int:

@@ -98,6 +98,18 @@ class ResourceHandle(Handle):
     kind = "HRESOURCE"
 
 
+class NetworkHandle(Handle):
+    """HNETWORK."""
+
+    kind = "HNETWORK"
+
+
+class NetInterfaceHandle(Handle):
+    """HNETINTERFACE."""
+
+    kind = "HNETINTERFACE"
+
+
 HandleKind = TypeVar("HandleKind", bound=Handle)
 
 
@@ -178,6 +190,13 @@ def host_of(node: object, control_code: int) -> str | None:
     if control_code & 0x00400000 and not host.has_full_access():
         raise CallerError(Status.ERROR_ACCESS_DENIED, f"{host!r} has read access only, the code modifies")
     return host.object_id()
+
+
+def text_of(text: object) -> str:
+    """A text. Raises CallerError 87 for anything else."""
+    if isinstance(text, str):
+        return text
+    raise CallerError(Status.ERROR_INVALID_PARAMETER, f"{text!r} is not a text")
 
 
 def flags_of(flags: object) -> int:

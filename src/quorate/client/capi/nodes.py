@@ -17,6 +17,8 @@ from quorate.clusapi.states import NodeState
 __all__ = [
     "CloseClusterNode",
     "ClusterNodeControl",
+    "EvictClusterNode",
+    "EvictClusterNodeEx",
     "GetClusterNodeId",
     "GetClusterNodeState",
     "OpenClusterNode",
@@ -73,6 +75,19 @@ def PauseClusterNode(node: object) -> int:
 def ResumeClusterNode(node: object) -> int:
     """End the pause."""
     return _change(node, "ResumeNode")
+
+
+def EvictClusterNode(node: object) -> int:
+    """Take the node out of the cluster: 5009 while something runs on it, 5939 for the last one."""
+    return _change(node, "EvictNode")
+
+
+def EvictClusterNodeEx(node: object, timeout: int) -> tuple[int, int]:
+    """(status, HRESULT of the cleanup).
+
+    The node's own daemon cleans up, when it notices, so that nothing is waited for and the second is always S_OK.
+    """
+    return _change(node, "EvictNode"), 0
 
 
 def ClusterNodeControl(

@@ -10,18 +10,25 @@ from quorate.client.capi.handles import (
     answer_or,
     close,
     flags_of,
+    status_of,
     valid,
     wants_full_access,
 )
+from quorate.clusapi.errors import error_from_status
 from quorate.clusapi.states import ResourceState
 
 __all__ = [
+    "AddClusterResourceDependency",
     "AddClusterResourceNode",
+    "CanResourceBeDependent",
+    "ChangeClusterResourceGroup",
+    "ChangeClusterResourceGroupEx",
     "CloseClusterResource",
     "ClusterResourceControl",
     "CreateClusterResource",
     "DeleteClusterResource",
     "FailClusterResource",
+    "GetClusterResourceDependencyExpression",
     "GetClusterResourceState",
     "OfflineClusterResource",
     "OfflineClusterResourceEx",
@@ -29,7 +36,10 @@ __all__ = [
     "OnlineClusterResourceEx",
     "OpenClusterResource",
     "OpenClusterResourceEx",
+    "RemoveClusterResourceDependency",
     "RemoveClusterResourceNode",
+    "SetClusterResourceDependencyExpression",
+    "SetClusterResourceName",
 ]
 
 
@@ -114,6 +124,68 @@ def RemoveClusterResourceNode(resource: object, node: object) -> int:
     return _change(resource, "RemoveResourceNode", node)
 
 
+def AddClusterResourceDependency(resource: object, depends_on: object) -> int:
+    """Let it depend on another one of its group: 87 of another group, 1059 in a circle, 5003 already."""
+    return _relate(resource, "AddResourceDependency", depends_on)
+
+
+def RemoveClusterResourceDependency(resource: object, depends_on: object) -> int:
+    """Let it depend on that one no more: 5002 when it does not."""
+    return _relate(resource, "RemoveResourceDependency", depends_on)
+
+
+def CanResourceBeDependent(resource: object, resource_dependent: object) -> bool:
+    """Answer whether ``resource`` may come to depend on ``resource_dependent``; if not, GetLastError says why."""
+
+    def ask() -> bool:
+        handle, provider = valid(resource, ResourceHandle), valid(resource_dependent, ResourceHandle)
+        found = handle.call("CanResourceBeDependent", resource=handle.object_id(), depends_on=provider.object_id())
+        if found.number("status"):
+            raise error_from_status(found.number("status"), found.optional_text("sentence") or "")
+        return True
+
+    return answer_or(ask, lambda _: False)
+
+
+def SetClusterResourceDependencyExpression(resource: object, dependency_expression: str | None) -> int:
+    """Set what it depends on, "([id] or [id]) and [id]"; None is nothing. 87: no expression, 5929: too complex."""
+    return _change(resource, "SetResourceDependencyExpression", expression=dependency_expression or "")
+
+
+def GetClusterResourceDependencyExpression(resource: object) -> tuple[int, str]:
+    """(status, the expression on ids); empty when it depends on nothing."""
+
+    def ask() -> tuple[int, str]:
+        handle = valid(resource, ResourceHandle)
+        found = handle.call("GetResourceDependencyExpression", resource=handle.object_id())
+        return 0, found.text("expression")
+
+    return answer_or(ask, lambda status: (status, ""))
+
+
+def ChangeClusterResourceGroup(resource: object, group: object) -> int:
+    """Put it with its dependency tree into another group of the same owner; what runs goes on. 183: it is there."""
+    return ChangeClusterResourceGroupEx(resource, group, 0)
+
+
+def ChangeClusterResourceGroupEx(resource: object, group: object, flags: int) -> int:
+    """The same with CLUSAPI_CHANGE_RESOURCE_GROUP_… flags."""
+
+    def move() -> int:
+        handle, target = valid(resource, ResourceHandle), valid(group, GroupHandle)
+        found = handle.call(
+            "ChangeResourceGroup", resource=handle.object_id(), group=target.object_id(), flags=flags_of(flags)
+        )
+        return found.number("status")
+
+    return status_of(move)
+
+
+def SetClusterResourceName(resource: object, resource_name: str) -> int:
+    """Give it another name: 5010 when that is taken."""
+    return _change(resource, "SetResourceName", name=resource_name)
+
+
 def ClusterResourceControl(
     resource: object, host_node: object, control_code: int, in_buffer: object = None, out_size: int = 65536
 ) -> ControlAnswer:
@@ -130,6 +202,15 @@ def ClusterResourceControl(
         in_buffer,
         out_size,
     )
+
+
+def _relate(resource: object, operation: str, depends_on: object) -> int:
+    def relate() -> int:
+        handle, provider = valid(resource, ResourceHandle), valid(depends_on, ResourceHandle)
+        found = handle.call(operation, resource=handle.object_id(), depends_on=provider.object_id())
+        return found.number("status")
+
+    return status_of(relate)
 
 
 def _change(resource: object, operation: str, node: object = _NO_NODE, **inputs: object) -> int:

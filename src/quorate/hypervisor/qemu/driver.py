@@ -107,10 +107,11 @@ class QemuHypervisor:
         binary, _ = await self._examined()
         failure = f"{request.name} could not be started"
         with file_faults(failure, Status.ERROR_RESOURCE_FAILED):
+            block_devices = await asyncio.to_thread(self._block_devices, request.definition)
             lock = VmLock.take(request.paths.lock(request.vm_id), request.vm_id)
         try:
             with file_faults(failure, Status.ERROR_RESOURCE_FAILED):
-                run_file, process = self._start(request, binary, lock)
+                run_file, process = self._start(request, binary, lock, block_devices)
         except ClusterError:
             lock.hand_over()
             remove_files(request.paths, request.vm_id)
@@ -205,7 +206,14 @@ class QemuHypervisor:
 
     # --- starting ---
 
-    def _start(self, request: LaunchRequest, binary: QemuBinary, lock: VmLock) -> tuple[RunFile, ProcessHandle]:
+    def _block_devices(self, definition: VmDefinition) -> frozenset[Path]:
+        """Which disks are block devices; on a thread, since a storage that hangs must not hold up the daemon."""
+        volumes = [volume_path(disk, self._settings.storages) for disk in definition.disks]
+        return frozenset(path for path in volumes if path.is_block_device())
+
+    def _start(
+        self, request: LaunchRequest, binary: QemuBinary, lock: VmLock, block_devices: frozenset[Path]
+    ) -> tuple[RunFile, ProcessHandle]:
         """Write the files that QEMU needs and start it; raises OSError."""
         paths, vm_id = request.paths, request.vm_id
         if isinstance(request.definition.guest, BuiltinGuest):
@@ -216,14 +224,13 @@ class QemuHypervisor:
             with made_beside(paths.firmware_variables(vm_id)) as new:
                 shutil.copyfile(uefi[1], new)
         paths.process_log(vm_id).unlink(missing_ok=True)
-        volumes = [volume_path(disk, self._settings.storages) for disk in request.definition.disks]
         with listening_socket(paths.control_socket(vm_id)) as listener:
             host = HostSide(
                 binary=binary.path,
                 control_descriptor=listener.fileno(),
                 storages=self._settings.storages,
                 switches=self._settings.switches,
-                block_devices=frozenset(path for path in volumes if path.is_block_device()),
+                block_devices=block_devices,
                 processors=os.cpu_count() or 1,
                 uefi_code=uefi[0] if uefi else None,
                 account=self._settings.account,

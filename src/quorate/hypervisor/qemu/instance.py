@@ -88,6 +88,11 @@ class QemuInstance:
         """Seconds since the epoch at which QEMU was started."""
         return self._run_file.started_at
 
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether QEMU has ended."""
+        return self._process.is_gone
+
     # --- the guest ---
 
     async def run_state(self) -> RunState:
@@ -201,8 +206,9 @@ class QemuInstance:
         """Begin to wait for the source."""
         default = self._paths.migration_socket(self._vm_id)
         uri = migration.listen_uri(parameters, default)
-        with file_faults(f"nobody can be let listen at {uri}"):
-            (parameters.unix_socket or default).unlink(missing_ok=True)
+        if parameters.tcp_host is None:
+            with file_faults(f"nobody can be let listen at {uri}"):
+                (parameters.unix_socket or default).unlink(missing_ok=True)
         await self._prepare(migration.destination_capabilities(parameters), parameters)
         await self._monitor.execute("migrate-incoming", {"uri": uri})
         self._monitor.set_busy(True)

@@ -85,9 +85,9 @@ def has_file_uri(version: Version) -> bool:
 
 
 def listen_uri(parameters: MigrationParameters, default: Path) -> str:
-    """Tell where an incoming QEMU shall listen."""
-    if parameters.tcp_host is not None:
-        return f"tcp:{parameters.tcp_host}:{parameters.tcp_port}"
+    """Tell where an incoming QEMU shall listen; an IPv6 address stands in brackets."""
+    if (host := parameters.tcp_host) is not None:
+        return f"tcp:[{host}]:{parameters.tcp_port}" if ":" in host else f"tcp:{host}:{parameters.tcp_port}"
     return f"unix:{parameters.unix_socket or default}"
 
 

@@ -2,14 +2,15 @@
 
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import Values
-from quorate.clusapi.states import ClusterEnum
-from quorate.server import object_codes, view
+from quorate.clusapi.states import ClusterEnum, NetworkRole
+from quorate.clusapi.versions import API_BUILD
+from quorate.database.coordination import coordinating_node
+from quorate.server import lookup, object_codes, view
 from quorate.server.call import Call
 from quorate.server.controlled import cluster_object
 from quorate.server.entries import entry, fitting
-from quorate.server.version import API_BUILD, API_MAJOR, API_MINOR, VENDOR, program_version
-
-_PAGE = 100
+from quorate.server.handlers.networks import describe_networks
+from quorate.server.version import API_MAJOR, API_MINOR, VENDOR, program_version
 
 
 async def get_information(call: Call) -> Values:
@@ -32,6 +33,11 @@ async def create_enum(call: Call) -> Values:
     mask, snapshot = call.inputs.number("mask"), call.snapshot
     names = sorted(snapshot.resource_types, key=str.casefold)
     types = (entry(ClusterEnum.RESTYPE, name, name) for name in names) if mask & ClusterEnum.RESTYPE else ()
+    internal = (
+        entry(ClusterEnum.INTERNAL_NETWORK, info.id, info.name)
+        for info in sorted(snapshot.networks.values(), key=lambda info: info.metric)  # in order of preference
+        if mask & ClusterEnum.INTERNAL_NETWORK and info.role & NetworkRole.INTERNAL
+    )
     return Values(
         {
             "entries": (
@@ -39,6 +45,9 @@ async def create_enum(call: Call) -> Values:
                 *types,
                 *fitting(mask, ClusterEnum.RESOURCE, snapshot.resources.values()),
                 *fitting(mask, ClusterEnum.GROUP, snapshot.groups.values()),
+                *fitting(mask, ClusterEnum.NETWORK, snapshot.networks.values()),
+                *fitting(mask, ClusterEnum.NETINTERFACE, snapshot.network_interfaces.values()),
+                *internal,
             )
         }
     )
@@ -52,20 +61,19 @@ async def control(call: Call) -> Values:
 async def get_status(call: Call) -> Values:
     """Nodes, groups and virtual machines at one look."""
     seen = await view.collect(call)
-    cluster: JsonObject = {"name": call.snapshot.cluster.name, "id": call.snapshot.cluster.instance_id}
+    snapshot = call.snapshot
+    coordinator = coordinating_node(snapshot)
+    cluster: JsonObject = {
+        "name": snapshot.cluster.name,
+        "id": snapshot.cluster.instance_id,
+        "coordinator": "" if coordinator is None else lookup.node_name(snapshot, coordinator),
+    }
     return Values(
         {
             "cluster": cluster,
             "nodes": tuple(seen.nodes()),
             "groups": tuple(seen.groups()),
             "virtual_machines": tuple(seen.virtual_machines()),
+            "networks": tuple(describe_networks(call)),
         }
     )
-
-
-async def get_events(call: Call) -> Values:
-    """Events after a sequence, or the newest ones."""
-    database = call.services.database
-    after, limit = call.inputs.optional_number("after"), call.inputs.optional_number("limit") or _PAGE
-    events = await (database.latest_events(limit) if after is None else database.events(after, limit))
-    return Values({"events": tuple(event.to_json() for event in events)})

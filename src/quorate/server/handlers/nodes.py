@@ -40,14 +40,16 @@ async def control(call: Call) -> Values:
 
 
 async def create_enum(call: Call) -> Values:
-    """Groups that a node owns, and those that prefer it."""
+    """Network interfaces of a node, groups that it owns, and those that prefer it."""
     info, mask = lookup.node(call.snapshot, call.inputs.text("node")), call.inputs.number("mask")
     groups = call.snapshot.groups.values()
     owned = [group for group in groups if call.snapshot.owner_of(group.id) == info.id]
+    interfaces = [found for found in call.snapshot.network_interfaces.values() if found.node == info.id]
     preferring = [group for group in groups if info.id in group.preferred_owners]
     return Values(
         {
             "entries": (
+                *fitting(mask, NodeEnum.NETINTERFACES, interfaces),
                 *fitting(mask, NodeEnum.GROUPS, owned),
                 *fitting(mask, NodeEnum.PREFERRED_GROUPS, preferring),
             )
@@ -68,5 +70,6 @@ async def get_report(call: Call) -> Values:
             "processes": json_object(report, "processes"),
             "groups": json_objects(report, "groups"),
             "virtual_machines": json_objects(report, "virtual_machines"),
+            "health": json_object(report, "health"),
         }
     )

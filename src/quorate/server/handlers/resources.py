@@ -1,5 +1,6 @@
 """Operations on resources and resource types."""
 
+from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import ResourceId
@@ -16,6 +17,7 @@ from quorate.server.handlers.groups import offline_context, vm_contexts
 from quorate.server.object_codes import control_values
 
 _INTERNAL_BIT = 0x00100000
+_SEPARATE_MONITOR = 0x1
 
 
 async def get_id(call: Call) -> Values:
@@ -43,6 +45,7 @@ async def create(call: Call) -> Values:
     group = lookup.group(call.snapshot, call.inputs.text("group"))
     type_ = call.snapshot.resource_type(call.inputs.text("type"))
     name, parameters = call.inputs.text("name"), call.inputs.json("parameters")
+    flags = _flags(call, _SEPARATE_MONITOR)
     sentence = f'resource "{name}" of type {type_.name} was added to "{group.name}"'
     resource_id = ResourceId(random_id())
     await call.services.database.create_resource(
@@ -50,9 +53,11 @@ async def create(call: Call) -> Values:
         type_.name,
         group.id,
         resource_id=resource_id,
+        properties={"SeparateMonitor": RegistryValue.dword(1)} if flags & _SEPARATE_MONITOR else None,
         parameters={key: _registry_value(key, value) for key, value in parameters.items()},
         events=(call.event(EventKind.RESOURCE_ADDED, resource_id, name, sentence, {"group": group.id}),),
     )
+    await call.services.host.wait_requirement(resource_id, NO_DEPENDENCY)  # whoever asks next finds it hosted
     return Values({"id": resource_id, "name": name})
 
 

@@ -3,12 +3,17 @@
 What the page does not give as a number, and stands here: AutoBalancerLevel (1 to 3, 1), AutoBalancerMode (0 to 2, 2),
 ClusterLogLevel (3), CrossSiteDelay and CrossSiteThreshold (limits of CrossSubnet…; 1000 ms, 20), PlacementOptions (no
 bit set), MaximumParallelMigrations (1 or more, 1), FailoverMoveMigrationType (0), and 0 or nothing for the others.
-AdminAccessPoint is 0: there is no network name.
+AdminAccessPoint is 0: there is no network name. EventRetentionDays and EventRetentionCount are our own: events are
+deleted when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds):
+within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
+agents of a node are asked before its lease is over, 0 for never.
 """
 
 from typing import Final
 
 from quorate.clusapi.property_lists import PropertyFormat
+from quorate.clusapi.versions import FIRST_LEVEL, UPGRADE_VERSION
+from quorate.cluster.fence_budget import DEFAULT_PERIOD, DEFAULT_SHARE
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
 
 _SZ: Final = PropertyFormat.SZ
@@ -33,11 +38,11 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("ClusSvcRegroupStageTimeout", _DWORD, 5, minimum=2, maximum=30, read_only=True),
         PropertyDefinition("ClusSvcRegroupTickInMilliseconds", _DWORD, 300, minimum=50, maximum=1000, read_only=True),
         PropertyDefinition("ClusterEnforcedAntiAffinity", _DWORD, 0, maximum=1),
-        PropertyDefinition("ClusterFunctionalLevel", _DWORD, 0, read_only=True),
+        PropertyDefinition("ClusterFunctionalLevel", _DWORD, FIRST_LEVEL, read_only=True),
         PropertyDefinition("ClusterGroupWaitDelay", _DWORD, 120, maximum=3600),
         PropertyDefinition("ClusterLogLevel", _DWORD, 3, maximum=5),
         PropertyDefinition("ClusterLogSize", _DWORD, 300, minimum=8, maximum=1024),
-        PropertyDefinition("ClusterUpgradeVersion", _DWORD, 0),
+        PropertyDefinition("ClusterUpgradeVersion", _DWORD, UPGRADE_VERSION),
         PropertyDefinition("CrossSiteDelay", _DWORD, 1000, minimum=250, maximum=4000),
         PropertyDefinition("CrossSiteThreshold", _DWORD, 20, minimum=3, maximum=120),
         PropertyDefinition("CrossSubnetDelay", _DWORD, 1000, minimum=250, maximum=4000),
@@ -53,7 +58,12 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("EnableEventLogReplication", _DWORD, 1, maximum=1),
         PropertyDefinition("EnableResourceDllDeadlockDetection", _DWORD, 0, maximum=1),
         PropertyDefinition("EnableSharedVolumes", _DWORD, 1, maximum=1, read_only=True),
+        PropertyDefinition("EventRetentionCount", _DWORD, 100_000, minimum=1000, maximum=1_000_000),
+        PropertyDefinition("EventRetentionDays", _DWORD, 30, minimum=1, maximum=3650),
         PropertyDefinition("FailoverMoveMigrationType", _DWORD, 0),
+        PropertyDefinition("FenceAfter", _DWORD, 0, maximum=86_400),
+        PropertyDefinition("FenceBudgetPeriod", _DWORD, DEFAULT_PERIOD, minimum=1, maximum=86_400),
+        PropertyDefinition("FenceBudgetShare", _DWORD, DEFAULT_SHARE, minimum=1, maximum=100),
         PropertyDefinition("FixQuorum", _DWORD, 0, maximum=1, read_only=True),
         PropertyDefinition("GroupDependencyTimeout", _DWORD, 600),
         PropertyDefinition("HangRecoveryAction", _DWORD, 6, maximum=6),

@@ -1,0 +1,241 @@
+"""Moves groups of this node to others: asked for by people, or by the failover policy.
+
+Moving a group without a running VM is a matter of its records: its giver has stopped it, writes the other node into the
+record, and that node brings it online if it is wanted online. Nothing is given while anything of it may run here (I3).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError, RefusalError
+from quorate.clusapi.events import EventKind
+from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.states import (
+    GroupMoveFlags,
+    GroupPriority,
+    GroupStatus,
+    ResourceOfflineFlags,
+    ResourceState,
+    VmResdllContext,
+    VmState,
+)
+from quorate.clusapi.status import Status
+from quorate.cluster.failover import FailoverDecision
+from quorate.cluster.placement import Room, Rule, check_node, choose
+from quorate.database.failover_records import FailoverNote, FailoverState
+from quorate.database.records import RunState
+from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot
+from quorate.engine.admission import NO_ROOM
+from quorate.engine.holdings import Holdings
+from quorate.engine.hosted import OwnedGroup, to_brain
+from quorate.engine.pictures import PictureOf
+from quorate.engine.supervised import spawn
+from quorate.migration.ownership import Cas, CasAnswered, CasKind
+
+DO_NOT_UPDATE_PERSISTENT_STATE: Final = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+FOLLOW_CLUSTER_RULE: Final = 0xFFFFFFFF
+"""DefaultMoveType: as the group's priority and the type's MoveTypeThreshold say."""
+_WAITS: Final = int(GroupStatus.PHYSICAL_RESOURCES_LACKING | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT)
+_STATUS: Final = {
+    Rule.NOT_UP: Status.ERROR_CLUSTER_NODE_DOWN,
+    Rule.PAUSED: Status.ERROR_CLUSTER_NODE_PAUSED,
+    Rule.ISOLATED: Status.ERROR_CLUSTER_NODE_ISOLATED,
+    Rule.QUARANTINED: Status.ERROR_CLUSTER_NODE_QUARANTINED,
+    Rule.NOT_POSSIBLE: Status.ERROR_NODE_CANT_HOST_RESOURCE,
+    Rule.MEMORY: NO_ROOM,
+    Rule.ANTI_AFFINITY: Status.ERROR_CLUSTER_AFFINITY_CONFLICT,
+}
+_REMEDY: Final = {
+    Rule.NOT_UP: ": start it, or name another node",
+    Rule.PAUSED: ": resume it, or name another node",
+}
+
+_log = structlog.get_logger("groups")
+
+
+class Moves:
+    """The moves away from this node."""
+
+    def __init__(self, holdings: Holdings, picture: PictureOf, bring_back: Callable[[GroupId], None]) -> None:
+        """``bring_back`` starts a group here again whose move has failed."""
+        self._holdings = holdings
+        self._context = holdings.context
+        self._picture = picture
+        self._bring_back = bring_back
+        self.moving: set[GroupId] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Begin no more."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- asked for by people ----------------------------------------------------------------------------------------
+
+    async def move(
+        self, group_id: GroupId, wanted: NodeId | None, flags: GroupMoveFlags, vm_context: VmResdllContext | None
+    ) -> Status:
+        """Move a group of ours: 997 under way, 0 there already."""
+        owned = self._holdings.get(group_id)
+        if wanted == self._context.node:
+            return Status.ERROR_SUCCESS
+        migrations = self._holdings.migrations
+        vm = migrations.find(group_id)
+        live = vm is not None and vm.state is VmState.RUNNING
+        if live and vm_context is None:
+            vm_context = _default_move_type(await self._context.database.snapshot(), group_id)
+        if live and vm_context is VmResdllContext.LIVE_MIGRATION:
+            name = None if wanted is None else self._context.name_of(wanted)
+            await migrations.start_migration(group_id, name)
+            return Status.ERROR_IO_PENDING
+        if group_id in migrations.outgoing or group_id in self.moving:
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being moved: wait, or cancel that")
+        destination = self._choose(owned, wanted)
+        self.moving.add(group_id)
+        work = self._move_offline(owned, destination, vm_context)
+        spawn(self._tasks, work, f"the move of {owned.name}")
+        return Status.ERROR_IO_PENDING
+
+    def _choose(self, owned: OwnedGroup, wanted: NodeId | None) -> NodeId:
+        """The node to move to. Raises RefusalError with the reason why that cannot be, or no other."""
+        picture = self._picture()
+        group = picture.groups.get(owned.group)
+        if group is None:
+            raise RefusalError(Status.ERROR_GROUP_NOT_FOUND, f"{owned.name} is being deleted")
+        room, to_run = Room(picture), owned.run.persistent_state
+        if wanted is not None:
+            node = picture.nodes.get(wanted)
+            if node is None:
+                raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"the cluster has no node {wanted} any more")
+            refusal = check_node(picture, room, group, node, to_run=to_run)
+            if refusal is None:
+                return wanted
+            raise RefusalError(_STATUS[refusal.rule], refusal.sentence + _REMEDY.get(refusal.rule, ""))
+        choice = choose(picture, room, group, without=frozenset({self._context.node}), to_run=to_run)
+        if choice.node is not None:
+            return choice.node
+        only_memory = choice.refusals and all(refusal.rule is Rule.MEMORY for refusal in choice.refusals)
+        status = NO_ROOM if only_memory else Status.ERROR_HOST_NODE_NOT_AVAILABLE
+        raise RefusalError(status, f"no other node can take {owned.name} now: {choice.sentence}")
+
+    async def _move_offline(self, owned: OwnedGroup, destination: NodeId, context: VmResdllContext | None) -> None:
+        """Take the group offline if it is not, write the other node into the record; it does the rest."""
+        wanted_online = owned.run.persistent_state
+
+        def change(run: RunState) -> RunState:
+            moved = replace(run.failover, away=False, failed_at=None, retried=False, sentence="")
+            return replace(run, default_owner=destination, persistent_state=wanted_online, failover=moved)
+
+        try:
+            await self._take_offline(owned, context)
+            await self._give(owned, destination, change, "")
+        except ClusterError as error:
+            _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
+            if wanted_online:
+                self._bring_back(owned.group)
+        finally:
+            self.moving.discard(owned.group)
+
+    # --- decided by the failover policy -----------------------------------------------------------------------------
+
+    async def fail_over(self, owned: OwnedGroup, decision: FailoverDecision) -> None:
+        """Give a group to the node that the policy has chosen, to be brought online there.
+
+        Raises:
+            ClusterError: it is still ours, and offline or failed; with the reason.
+        """
+        destination = decision.destination
+        assert destination is not None, "there is somewhere to go"
+        history = tuple(FailoverNote(one.at, one.node) for one in decision.history)
+
+        def change(run: RunState) -> RunState:
+            return _for_start(run, destination, FailoverState(failovers=history, away=True))
+
+        self.moving.add(owned.group)
+        try:
+            await self._take_offline(owned, None)
+            await self._give(owned, destination, change, decision.sentence)
+        finally:
+            self.moving.discard(owned.group)
+
+    async def give_parked(self, owned: OwnedGroup, destination: NodeId, sentence: str) -> None:
+        """Give a group that waits for room to a node that has it. Raises ClusterError: it is still ours."""
+
+        def change(run: RunState) -> RunState:
+            return _for_start(run, destination, replace(run.failover, away=True, sentence=""))
+
+        self.moving.add(owned.group)
+        try:
+            self._check_is_off(owned)
+            await self._give(owned, destination, change, sentence)
+        finally:
+            self.moving.discard(owned.group)
+
+    # --- giving -----------------------------------------------------------------------------------------------------
+
+    async def _take_offline(self, owned: OwnedGroup, context: VmResdllContext | None) -> None:
+        host = self._holdings.host
+        await host.offline_group(owned.group, DO_NOT_UPDATE_PERSISTENT_STATE, context)
+        await host.wait_settled(owned.group)
+        self._check_is_off(owned)
+
+    def _check_is_off(self, owned: OwnedGroup) -> None:
+        """Check that nothing of a group runs here, before it is given away (I3).
+
+        Raises:
+            RefusalError: 5023, with what still runs and why.
+        """
+        host = self._holdings.host
+        still_on = [id_ for id_, state in host.states(owned.group).items() if state is not ResourceState.OFFLINE]
+        if self._holdings.runs_vm(owned.group):
+            why = host.sentence(still_on[0]) if still_on else "its process is still there"
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go off: {why}")
+        if still_on:
+            sentence = host.sentence(still_on[0])
+            raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} did not go offline: {sentence}")
+
+    async def _give(
+        self, owned: OwnedGroup, destination: NodeId, change: Callable[[RunState], RunState], sentence: str
+    ) -> None:
+        owned.check_ours("the move")
+        record = to_brain(owned.ownership)
+        cas = Cas(CasKind.GIVE, 1, record, destination, record.image)
+        name = self._context.name_of(destination)
+        event = self._context.event(
+            EventKind.GROUP_OWNER,
+            owned.group,
+            f"given to {name}, epoch {cas.epoch}" + (f": {sentence}" if sentence else ""),
+            before=self._context.node_name,
+            after=name,
+        )
+        answer = await owned.change_owner(cas, change, (event,))
+        if not isinstance(answer, CasAnswered):
+            raise RefusalError(
+                Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the record of {owned.name} was not changed"
+            )
+
+
+def _for_start(run: RunState, destination: NodeId, failover: FailoverState) -> RunState:
+    """The run state of a group that its new owner is to bring online."""
+    status = run.status_information & ~_WAITS | int(GroupStatus.WAITING_TO_START)
+    return replace(run, default_owner=destination, persistent_state=True, status_information=status, failover=failover)
+
+
+def _default_move_type(snapshot: ClusterSnapshot, group: GroupId) -> VmResdllContext:
+    """Tell how a running VM moves when nobody says: as its DefaultMoveType, or live unless its priority is low."""
+    resource = snapshot.vm_resource(group)
+    own = (
+        FOLLOW_CLUSTER_RULE if resource is None else resource.parameters.number("DefaultMoveType", FOLLOW_CLUSTER_RULE)
+    )
+    if own <= VmResdllContext.LIVE_MIGRATION:
+        return VmResdllContext(own)
+    type_ = snapshot.find_resource_type(TYPE_VIRTUAL_MACHINE)
+    usual = int(GroupPriority.MEDIUM)
+    threshold = usual if type_ is None else type_.parameters.number("MoveTypeThreshold", usual)
+    priority = snapshot.groups[group].properties.number("Priority", usual)
+    return VmResdllContext.LIVE_MIGRATION if priority >= threshold else VmResdllContext.SAVE

@@ -1,0 +1,72 @@
+"""What a test does with any cluster through its client, and how it waits; where its files are is not known here."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from quorate.client.blocking import BlockingClient
+from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_text
+from quorate.clusapi.operation_values import FieldValue, Values
+from quorate.clusapi.states import VmState
+
+
+class ClusterUnderTest:
+    """A cluster of real processes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.client = BlockingClient(())
+
+    def client_of(self, node: str) -> BlockingClient:
+        """A client that speaks with this node only."""
+        return BlockingClient(tuple(n for n in self.client.nodes if n.name == node))
+
+    def call(self, operation: str, **inputs: FieldValue) -> Values:
+        return self.client.call(operation, full_access=True, **inputs)
+
+    # --- virtual machines ------------------------------------------------------------------------------------------
+
+    def create_vm(self, name: str, definition: JsonObject, *, start: bool = True) -> None:
+        self.call("CreateVirtualMachine", name=name, definition=definition)
+        if start:
+            self.call("OnlineGroup", group=name)
+            self.wait(lambda: self.vm_state(name) is VmState.RUNNING, 60, f"{name} runs")
+
+    def create_builtin(self, name: str, memory: str = "128M", *, start: bool = True, **guest: int) -> None:
+        """A VM of the built-in guest; ``guest``: beat_hz, fill_bytes, dirty_bytes, dirty_bytes_per_second."""
+        self.create_vm(name, {"name": name, "memory": memory, "guest": {"kind": "builtin", **guest}}, start=start)
+
+    def vm(self, name: str) -> JsonObject:
+        return json_object(self.call("GetVirtualMachine", vm=name).as_json(), "virtual_machine")
+
+    def vm_state(self, name: str) -> VmState:
+        return VmState(json_int(self.vm(name), "vm_state"))
+
+    def owner(self, name: str) -> str:
+        return json_text(self.vm(name), "node")
+
+    def migration_state(self, name: str) -> int:
+        return json_int(json_object(self.vm(name), "migration"), "migration_state")
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Wait for a condition; refusals and faults on the way count as "not yet"."""
+        deadline = time.monotonic() + timeout
+        last: ClusterError | None = None
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return
+            except ClusterError as error:
+                last = error
+            time.sleep(0.02)
+        raise AssertionError(f"not within {timeout:.0f} s: {what}" + (f" ({last})" if last else "") + self.last_words())
+
+    def last_words(self) -> str:
+        """What the daemons said last, for the message of a test that fails."""
+        lines = []
+        for log in sorted(self.directory.glob("nodes/*/daemon.log")):
+            lines += [f"\nnode{log.parent.name}: {line}" for line in log.read_text(errors="replace").splitlines()[-25:]]
+        return "".join(lines)

@@ -1,0 +1,192 @@
+"""Machines made of network namespaces: each has its own addresses, its own processes and cables that can be cut.
+
+::
+
+    machine "n1"  eth0 10.77.0.1 ──┐                 ┌── eth0 10.77.0.2  machine "n2"
+                  eth1 10.77.1.1 ──┼── bridges in a ──┼── eth1 10.77.1.2
+                                   └── switch of its own
+
+A cut is silent, as a pulled cable is: packets are dropped on both ways and nobody is told. All namespaces have names
+that no other run has, and are removed with everything that runs in them when the fabric is closed.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+NETWORKS: Final = 2
+"""Networks that every machine is on: the cluster's, and one for migrations."""
+TABLE: Final = "inet quorate_test"
+
+
+def why_not() -> str | None:
+    """Say why this machine cannot make network namespaces; None when it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (packages iproute2, nftables)"
+    name = f"q{os.getpid():x}try"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        return f"ip netns add: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return None
+
+
+class Machine:
+    """One machine: a network namespace and what runs in it."""
+
+    def __init__(self, fabric: "Fabric", name: str, number: int) -> None:
+        """Know the machine; the fabric makes it."""
+        self._fabric = fabric
+        self.name = name
+        self.number = number
+        self.namespace = f"{fabric.prefix}{name}"
+
+    def address(self, network: int = 0) -> str:
+        """Its address on one of the networks."""
+        return f"10.77.{network}.{self.number}"
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What comes before a command that shall run there."""
+        return ("ip", "netns", "exec", self.namespace)
+
+    def run(
+        self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command there to its end; its output is in the result."""
+        return subprocess.run(
+            [*self.prefix, *map(str, argv)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
+
+    def spawn(
+        self, argv: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a command there, in a session of its own."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*self.prefix, *map(str, argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
+            )
+
+    def pids(self) -> tuple[int, ...]:
+        """Every process that runs there."""
+        listed = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
+        return tuple(int(word) for word in listed.stdout.split())
+
+    def pids_of(self, *words: str) -> tuple[int, ...]:
+        """The processes there whose command line has all these words in it."""
+        found = []
+        for pid in self.pids():
+            with suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if all(word in line for word in words):
+                    found.append(pid)
+        return tuple(found)
+
+    def signal(self, pids: Sequence[int], number: signal.Signals) -> None:
+        """Send a signal to processes; those that are gone already do not count."""
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill_everything(self) -> None:
+        """What pulling the power plug does: every process there is gone when this returns."""
+        deadline = time.monotonic() + 10.0
+        while pids := self.pids():
+            self.signal(pids, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"processes of {self.name} do not end: {pids}")
+            time.sleep(0.01)
+
+    # --- cables ----------------------------------------------------------------------------------------------------
+
+    def cut(self, *addresses: str) -> None:
+        """Drop everything to and from these addresses; without any, everything but the machine's own loopback."""
+        rules = [f"add table {TABLE}"]
+        for hook, side in (("input", "saddr"), ("output", "daddr")):
+            chain = f"{TABLE} {hook}"
+            rules.append(f"add chain {chain} {{ type filter hook {hook} priority 0 ; }}")
+            if addresses:
+                rules += [f"add rule {chain} ip {side} {address} drop" for address in addresses]
+            else:
+                device = "iifname" if hook == "input" else "oifname"
+                rules.append(f'add rule {chain} {device} != "lo" drop')
+        subprocess.run([*self.prefix, "nft", "-f", "-"], input="\n".join(rules), text=True, check=True)
+
+    def heal(self) -> None:
+        """Mend every cut."""
+        rules = f"add table {TABLE}\ndelete table {TABLE}"
+        subprocess.run([*self.prefix, "nft", "-f", "-"], input=rules, text=True, check=True)
+
+
+class Fabric:
+    """The machines and the switch between them; a context manager that leaves nothing behind."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Have machines of these names; the first has the addresses that end in 1."""
+        self.prefix = f"q{os.getpid():x}{time.monotonic_ns() & 0xFFFFF:x}"
+        self._switch = f"{self.prefix}sw"
+        self.machines = {name: Machine(self, name, number) for number, name in enumerate(names, start=1)}
+
+    def __enter__(self) -> Self:
+        """Make everything."""
+        try:
+            _ip("netns", "add", self._switch)
+            for network in range(NETWORKS):
+                _ip("-n", self._switch, "link", "add", f"br{network}", "type", "bridge")
+                _ip("-n", self._switch, "link", "set", f"br{network}", "up")
+            for machine in self.machines.values():
+                self._plug(machine)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take everything away."""
+        self.close()
+
+    def close(self) -> None:
+        """End what runs and remove the namespaces."""
+        for machine in self.machines.values():
+            machine.kill_everything()
+            subprocess.run(["ip", "netns", "del", machine.namespace], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", self._switch], capture_output=True, check=False)
+
+    def __getitem__(self, name: str) -> Machine:
+        """Give a machine."""
+        return self.machines[name]
+
+    def _plug(self, machine: Machine) -> None:
+        name = machine.namespace
+        _ip("netns", "add", name)
+        _ip("-n", name, "link", "set", "lo", "up")
+        for network in range(NETWORKS):
+            port = f"p{machine.number}n{network}"
+            device = f"eth{network}"
+            _ip("-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", device, "netns", name)
+            _ip("-n", self._switch, "link", "set", port, "master", f"br{network}", "up")
+            _ip("-n", name, "addr", "add", f"{machine.address(network)}/24", "dev", device)
+            _ip("-n", name, "link", "set", device, "up")
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)

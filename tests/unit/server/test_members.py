@@ -1,0 +1,317 @@
+"""Operations on the membership, on a cluster whose nodes are fakes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.unit.peers.certificates import Authorities
+from tests.unit.server.fake import FakeWorld, running_fake_cluster
+
+from quorate.client import functions as capi
+from quorate.client.blocking import BlockingClient
+from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.identity import NodeId, VmId
+from quorate.clusapi.status import Status
+from quorate.clusapi.versions import PROGRAM_LEVELS, LevelRange
+from quorate.database import keys
+from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.contract import Put
+from quorate.database.member_records import AuthorityRecord
+from quorate.database.records import Lease, NodeFacts
+from quorate.peers.authority import fingerprint
+from quorate.peers.join_token import JoinWord
+from quorate.server.services import ProcessFacts, QemuProcess
+
+T = TypeVar("T")
+NODE1, NODE2, NODE3 = NodeId("1"), NodeId("2"), NodeId("3")
+LEVEL = PROGRAM_LEVELS.highest
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[FakeWorld]:
+    with running_fake_cluster(tmp_path, 3) as world:
+        yield world
+
+
+@pytest.fixture
+def client(world: FakeWorld, tmp_path: Path) -> BlockingClient:
+    return BlockingClient.at(str(tmp_path))
+
+
+def on(world: FakeWorld, work: Callable[[ClusterDatabase], Awaitable[T]]) -> T:
+    async def main() -> T:
+        return await work(world.nodes[NODE1].database)
+
+    return asyncio.run(main())
+
+
+def dump(world: FakeWorld) -> dict[str, bytes]:
+    async def read(database: ClusterDatabase) -> dict[str, bytes]:
+        return {record.key: record.value for record in (await database.store.range("")).records}
+
+    return on(world, read)
+
+
+def refused(world: FakeWorld, call: Callable[[], object]) -> ClusterError:
+    before = dump(world)
+    with pytest.raises(ClusterError) as caught:
+        call()
+    assert {key: value for key, value in dump(world).items() if before.get(key) != value} == {}
+    return caught.value
+
+
+def give_vm(world: FakeWorld, node: NodeId, *, preferred: tuple[NodeId, ...] = ()) -> str:
+    """A VM "web1" on a node; the group's id."""
+
+    async def make(database: ClusterDatabase) -> str:
+        ids = await database.create_virtual_machine("web1", "{}", node)
+        await database.set_preferred_owners(ids.group, preferred)
+        await database.set_possible_owners(ids.vm_resource, tuple(dict.fromkeys((NODE1, node))))
+        return ids.group
+
+    return on(world, make)
+
+
+def take_down(world: FakeWorld, node: NodeId, *, ended: bool) -> None:
+    async def write(database: ClusterDatabase) -> None:
+        lease = Lease("i", 3, 0.2, ended=ended)
+        await database.store.transact([], [Put(keys.lease(node), lease.encode())])
+
+    on(world, write)
+    world.down.add(node)
+
+
+# --- Tokens ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authorities() -> Authorities:
+    return Authorities.make()
+
+
+def give_authorities(world: FakeWorld, authorities: Authorities, addresses: dict[NodeId, str]) -> None:
+    async def write(database: ClusterDatabase) -> None:
+        record = AuthorityRecord(authorities.nodes.certificate_pem.decode(), authorities.nodes.key_pem.decode())
+        await database.store.transact([], [Put(keys.NODES_AUTHORITY, record.encode())])
+        for node, address in addresses.items():
+            await database.write_node_facts(node, NodeFacts("unix:/h", address, 1, "0.1.0"))
+
+    on(world, write)
+
+
+def test_a_token_names_the_nodes_that_are_up_and_who_signs_for_them(
+    world: FakeWorld, client: BlockingClient, authorities: Authorities
+) -> None:
+    give_authorities(world, authorities, {NODE1: "tcp:10.0.0.1:7", NODE2: "tcp:10.0.0.2:7", NODE3: "tcp:10.0.0.3:7"})
+    world.down.add(NODE3)
+    before = datetime.now(UTC)
+    made = client.call("CreateJoinToken", lifetime=120)
+    word = JoinWord.parse(made.text("token"))
+    assert (word.cluster, word.addresses) == ("pocket", ("10.0.0.1:7", "10.0.0.2:7"))
+    assert word.fingerprint == fingerprint(authorities.nodes.certificate_pem)
+    assert word.id == made.text("id")
+    expires = datetime.fromisoformat(made.text("expires"))
+    assert timedelta(seconds=118) < expires - before < timedelta(seconds=122)
+    stored = dump(world)[keys.token(word.id)]
+    assert word.secret.encode() not in b"".join(dump(world).values())
+    assert b"secret_hash" in stored
+    event = client.call("GetEvents", limit=1).objects("events")[0]
+    assert event["kind"] == "node.invited"
+    assert word.secret not in str(event)
+
+
+@pytest.mark.parametrize("lifetime", [0, 59, 604801, 0xFFFFFFFF])
+def test_a_lifetime_out_of_range_is_refused(
+    lifetime: int, world: FakeWorld, client: BlockingClient, authorities: Authorities
+) -> None:
+    give_authorities(world, authorities, {NODE1: "tcp:10.0.0.1:7"})
+    error = refused(world, lambda: client.call("CreateJoinToken", lifetime=lifetime))
+    assert error.status == Status.ERROR_INVALID_PARAMETER
+
+
+def test_a_cluster_that_nobody_can_reach_makes_no_token(
+    world: FakeWorld, client: BlockingClient, authorities: Authorities
+) -> None:
+    error = refused(world, lambda: client.call("CreateJoinToken"))
+    assert error.status == Status.ERROR_CLUSTER_NO_SECURITY_CONTEXT
+    give_authorities(world, authorities, {NODE1: "unix:/p"})
+    error = refused(world, lambda: client.call("CreateJoinToken"))
+    assert error.status == Status.ERROR_CLUSTER_NODE_UNREACHABLE
+
+
+@pytest.mark.parametrize("operation", ["CreateJoinToken", "EvictNode", "SetClusterName"])
+def test_readers_change_no_membership(operation: str, world: FakeWorld, client: BlockingClient) -> None:
+    inputs = {"EvictNode": {"node": "node2"}, "SetClusterName": {"name": "x"}}.get(operation, {})
+    error = refused(world, lambda: client.call(operation, full_access=False, **inputs))
+    assert error.status == Status.ERROR_ACCESS_DENIED
+
+
+# --- Eviction --------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_with_nothing_on_it_is_evicted_while_it_is_up(world: FakeWorld, client: BlockingClient) -> None:
+    group = give_vm(world, NODE1, preferred=(NODE2, NODE3, NODE1))
+
+    async def allow(database: ClusterDatabase) -> None:
+        for resource in (await database.snapshot()).resources.values():
+            await database.set_possible_owners(resource.id, (NODE1, NODE2))
+
+    on(world, allow)
+    assert client.call("EvictNode", node="NODE2").number("status") == 0
+    snapshot = on(world, lambda database: database.snapshot())
+    assert list(snapshot.nodes) == [NODE1, NODE3]
+    assert snapshot.group(group).preferred_owners == (NODE3, NODE1)
+    assert {resource.possible_owners for resource in snapshot.resources.values()} == {(NODE1,)}
+    event = client.call("GetEvents", limit=1).objects("events")[0]
+    assert (event["kind"], event["object_name"]) == ("node.evicted", "node2")
+
+
+def test_a_node_that_is_up_and_has_work_stays(world: FakeWorld, client: BlockingClient) -> None:
+    give_vm(world, NODE2)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_CANT_EVICT_ACTIVE_NODE
+    assert error.sentence == "node2 is up and owns web1: move that away first, or stop its daemon"
+
+
+def test_a_node_on_which_a_machine_arrives_stays(
+    world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = ProcessFacts(1002, (QemuProcess(VmId("x"), 77, "destination"),))
+    monkeypatch.setattr(world.nodes[NODE2], "process_facts", lambda: facts)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_CANT_EVICT_ACTIVE_NODE
+    assert "1 QEMU of it still live" in error.sentence
+
+
+def test_what_a_dead_node_owned_goes_to_another_when_its_lease_is_over_for_certain(
+    world: FakeWorld, client: BlockingClient
+) -> None:
+    group = give_vm(world, NODE2)
+    take_down(world, NODE2, ended=False)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_RETRY
+    assert "its lease is not over for certain yet" in error.sentence
+    take_down(world, NODE2, ended=True)
+    assert client.call("EvictNode", node="node2").number("status") == 0
+    snapshot = on(world, lambda database: database.snapshot())
+    ownership = snapshot.ownership[snapshot.group(group).id].value
+    assert (ownership.holder, ownership.epoch, ownership.image) == (NODE1, 2, None)
+    assert keys.lease(NODE2) not in dump(world)
+
+
+def test_a_node_evicts_itself_to_another_that_is_up(world: FakeWorld, client: BlockingClient) -> None:
+    spare = on(world, lambda database: database.create_group("spare", 9999, NODE2))
+    world.down.add(NODE1)
+    itself = BlockingClient(tuple(node for node in client.nodes if node.name == "node2"))
+    assert itself.call("EvictNode", node="node2").number("status") == 0
+    assert on(world, lambda database: database.snapshot()).owner_of(spare) == NODE3
+
+
+def test_nobody_to_take_over_is_no_eviction(world: FakeWorld, client: BlockingClient) -> None:
+    world.down |= {NODE2, NODE3}
+    itself = BlockingClient(tuple(node for node in client.nodes if node.name == "node1"))
+    error = refused(world, lambda: itself.call("EvictNode", node="node1"))
+    assert error.status == Status.ERROR_HOST_NODE_NOT_AVAILABLE
+    assert refused(world, lambda: client.call("EvictNode", node="nobody")).status == Status.ERROR_CLUSTER_NODE_NOT_FOUND
+    for node in ("node2", "node3"):
+        client.call("EvictNode", node=node)
+    error = refused(world, lambda: client.call("EvictNode", node="node1"))
+    assert error.status == Status.ERROR_CLUSTER_EVICT_INVALID_REQUEST
+
+
+def test_a_group_that_was_given_to_the_node_in_the_very_moment_is_taken_back(
+    world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_down(world, NODE2, ended=False)
+    world.down.discard(NODE2)
+    members = world.nodes[NODE1].database.members
+    evict = members.evict
+
+    async def give_meanwhile(*arguments: object) -> None:
+        await world.nodes[NODE1].database.create_virtual_machine("late", "{}", NODE2)
+        await evict(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(members, "evict", give_meanwhile)
+    client.call("EvictNode", node="node2")
+    snapshot = on(world, lambda database: database.snapshot())
+    ownership = snapshot.ownership[snapshot.group("late").id].value
+    assert (ownership.holder, ownership.epoch) == (NODE1, 2)
+
+
+def test_an_eviction_that_fails_leaves_the_node_as_it_was(
+    world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = world.nodes[NODE1].database.members
+
+    async def fail(*arguments: object) -> None:
+        raise ClusterError(Status.ERROR_RETRY, "not now")
+
+    monkeypatch.setattr(members, "evict", fail)
+    with pytest.raises(ClusterError, match="not now"):
+        client.call("EvictNode", node="node2")
+    assert not on(world, lambda database: database.snapshot()).node("node2").paused
+
+
+def test_clusapis_functions_evict_and_rename(world: FakeWorld, tmp_path: Path) -> None:
+    cluster = capi.OpenCluster(str(tmp_path))
+    assert capi.EvictClusterNode(capi.OpenClusterNode(cluster, "node3")) == 0
+    give_vm(world, NODE2)
+    assert capi.EvictClusterNodeEx(capi.OpenClusterNode(cluster, "node2"), 1000) == (5009, 0)
+    assert capi.SetClusterName(cluster, "blue") == 5024
+    assert capi.GetClusterInformation(cluster)[1] == "blue"
+    assert capi.SetClusterName(cluster, " ") == 123
+    assert capi.ClusterUpgradeFunctionalLevel(cluster, True) == 0
+
+
+# --- Level -----------------------------------------------------------------------------------------------------------
+
+
+def know(world: FakeWorld, **levels: LevelRange) -> None:
+    async def note(database: ClusterDatabase) -> None:
+        for node in (await database.snapshot()).nodes.values():
+            await database.members.note_levels(node.id, levels.get(node.name, PROGRAM_LEVELS))
+
+    on(world, note)
+
+
+NEWER = LevelRange(LEVEL, LEVEL + 1)
+
+
+def test_the_level_is_raised_when_every_node_can(world: FakeWorld, client: BlockingClient) -> None:
+    know(world, node1=NEWER, node2=NEWER, node3=NEWER)
+    before = dump(world)
+    plan = client.call("UpgradeClusterFunctionalLevel")
+    assert (plan.number("level"), plan.number("target")) == (LEVEL, LEVEL + 1)
+    assert dump(world) == before, "asking changes nothing"
+    client.call("UpgradeClusterFunctionalLevel", perform=True)
+    assert on(world, lambda database: database.snapshot()).cluster.level == LEVEL + 1
+    again = client.call("UpgradeClusterFunctionalLevel", perform=True)
+    assert (again.number("level"), again.number("target")) == (LEVEL + 1, LEVEL + 1)
+    events = [event for event in client.call("GetEvents").objects("events") if event["kind"] == "cluster.upgraded"]
+    assert [event["sentence"] for event in events] == [
+        f"the cluster's functional level was raised from {LEVEL} to {LEVEL + 1}"
+    ]
+
+
+def test_the_node_that_holds_the_level_back_is_named(world: FakeWorld, client: BlockingClient) -> None:
+    know(world, node1=NEWER, node3=NEWER)
+    error = refused(world, lambda: client.call("UpgradeClusterFunctionalLevel", perform=True))
+    assert error.status == Status.ERROR_CLUSTER_UPGRADE_INCOMPATIBLE_VERSIONS
+    assert f"stays at functional level {LEVEL}: node2 cannot go beyond it, others know {LEVEL + 1}" in error.sentence
+
+
+def test_a_cluster_of_one_version_has_nothing_to_raise(world: FakeWorld, client: BlockingClient) -> None:
+    before = dump(world)
+    plan = client.call("UpgradeClusterFunctionalLevel", perform=True)
+    assert (plan.number("level"), plan.number("target")) == (LEVEL, LEVEL)
+    assert dump(world) == before
+
+
+def test_the_level_goes_as_far_as_all_can(world: FakeWorld, client: BlockingClient) -> None:
+    know(world, node1=LevelRange(LEVEL, LEVEL + 2), node2=NEWER, node3=NEWER)
+    plan = client.call("UpgradeClusterFunctionalLevel", perform=True)
+    assert plan.number("target") == LEVEL + 1
+    assert f"(not {LEVEL + 2}: node2, node3)" in plan.text("sentence")
