@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -139,6 +140,19 @@ def test_what_cannot_be_understood_is_told_and_harms_nobody_else(rig: GuardRig) 
     assert rig.end_of(qemu)
     assert "newer.run is not understood (schema 99, not 1)" in rig.log()
     assert "broken.run is not understood" in rig.log()
+
+
+def test_one_that_comes_before_the_first_daemon_makes_the_directory(tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    guard = subprocess.Popen([sys.executable, "-m", "quorate.service.guard", str(runtime)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + LIMIT
+        while not (runtime / GUARD_FILE).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        guard.kill()
+        guard.wait()
 
 
 # --- there is one, and it ends in order ------------------------------------------------------------------------------

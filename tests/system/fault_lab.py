@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from tests.system.fault_table import Cell
+from tests.system.machines.observer import lives, two_copies
 from tests.system.pocket_cluster import PocketCluster
 
 from quorate.clusapi.json_types import json_int, json_objects, json_text
@@ -21,10 +22,14 @@ from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
 from quorate.database.sqlite import SqliteBlockingStore
 from quorate.engine.fault_points import VARIABLE, Point
 from quorate.hypervisor.serial_watch import SerialWatch
+from quorate.service.pocket_power import power_off, power_on
 
 SOURCE, DESTINATION = "node1", "node2"
 FROZEN = 8.0
-"""Seconds that a SIGSTOP or a silence lasts: longer than a lease and all patience but that of dropping a guest."""
+"""Seconds that a SIGSTOP, a silence or a power cut lasts: longer than a lease, its margin, a start elsewhere, and all
+patience but that of dropping a guest."""
+LEASE, LONG_LEASE = 5, 60
+"""Seconds that leases last: as usual, and where a daemon has to be back in time on however busy a machine."""
 LIMIT = 60.0
 """Seconds within which everything must have settled; it takes two or three."""
 GUEST: dict[str, int] = {"dirty_bytes": 4 << 20, "dirty_bytes_per_second": 8 << 20, "fill_bytes": 8 << 20}
@@ -63,10 +68,15 @@ class Found:
     owner: str
     given: bool
     migration_state: MigrationState
+    sentence: str
+    failed_over: bool
+    """A coordinator has given it to the node where it is, as its owner was dead."""
     vm_state: VmState
     queued: bool
     qemus: tuple[str, ...]
     """The nodes that have a QEMU of the virtual machine."""
+    guards: tuple[str, ...]
+    """The nodes that have a guard."""
     left_over: tuple[str, ...]
     """Files that only a migration, or a QEMU that is not there, would need."""
 
@@ -78,6 +88,7 @@ class Found:
             and self.vm_state is VmState.RUNNING
             and not self.queued
             and self.qemus == (self.owner,)
+            and self.guards == (SOURCE, DESTINATION)
             and not self.left_over
         )
 
@@ -88,6 +99,7 @@ class Lab:
     def __init__(self, cluster: PocketCluster, points: Path) -> None:
         self.cluster = cluster
         self._points = points
+        self._lease = LEASE
         self._database = SqliteBlockingStore(cluster.directory / "cluster.sqlite")
 
     # --- one experiment --------------------------------------------------------------------------------------------
@@ -97,6 +109,7 @@ class Lab:
         cluster = self.cluster
         self.wait_for_daemons()
         self._clear_points()
+        self._set_lease(LONG_LEASE if _must_be_back_in_time(cell) else LEASE)
         cluster.create_vm(name, {"name": name, "memory": "64M", "guest": {"kind": "builtin", **GUEST}})
         vm_id = json_text(cluster.vm(name), "vm")
         logs = {node: cluster.serial_log(name, node) for node in (SOURCE, DESTINATION)}
@@ -119,17 +132,20 @@ class Lab:
             now = beats[-1].at
             cluster.wait(lambda: _beats_in(watch, log, now) >= BEATS_AFTER, LIMIT, f"the guest counts on {found.owner}")
             after = self._look(name, vm_id)
-            report = watch.report()
-            cold = any(line.count == 1 for line in watch.lines if line.at > began)
-        outcome = _outcome(found.owner, cold)
-        history = f"the last count before was {last}; {report}; {found}"
+            lines, report = watch.lines, watch.report()
+        starts = sum(line.count == 1 for line in lines if line.at > began)
+        outcome = _outcome(found, cold=starts > 0)
+        history = "\n".join([f"the last count before was {last}", *map(str, lives(lines)), f"{found}"])
         assert after.is_settled, f"it was settled, and is not any more: {after}"
         assert outcome == cell.outcome, f"{outcome}, not {cell.outcome}: {history}"
-        assert found.migration_state == _expected_state(outcome), f"{outcome}: {history}"
+        assert found.migration_state == _expected_state(cell), f"{outcome}: {history}"
+        assert found.sentence or found.migration_state is not MigrationState.FAILURE, f"no reason is given: {history}"
+        assert starts <= 1, f"it was started {starts} times: {history}"
         assert not report.interleaved, f"two copies ran: {history}"
+        assert not two_copies(lines), f"two copies ran: {two_copies(lines)}: {history}"
         bad = [line for line in report.other if line.startswith(("BAD", "FAULT"))]
         assert not bad, f"memory was lost: {bad}"
-        assert cold or report.continuous, f"the guest did not live on: {history}"
+        assert starts or report.continuous, f"the guest did not live on: {history}"
         self._remove(name)
 
     def _hurt(self, cell: Cell, name: str, vm_id: str) -> None:
@@ -140,7 +156,10 @@ class Lab:
             self._kill_for_a_while()
             return
         node = SOURCE if cell.side == "source" else DESTINATION
-        pid = self._qemu(vm_id, node) if cell.victim == "QEMU" else self.cluster.daemon_pid(node)
+        if cell.victim == "node":
+            self._cut_power(node)
+            return
+        pid = self._pid_of(cell.victim, vm_id, node)
         with _pidfd(pid) as victim:
             if cell.signal == "kill -9":
                 signal.pidfd_send_signal(victim, signal.SIGKILL)
@@ -161,6 +180,25 @@ class Lab:
             finally:
                 with suppress(ProcessLookupError):  # ended meanwhile, as it may be
                     signal.pidfd_send_signal(victim, signal.SIGCONT)
+
+    def _pid_of(self, victim: str, vm_id: str, node: str) -> int:
+        match victim:
+            case "QEMU":
+                return self._qemu(vm_id, node)
+            case "guard":
+                return self.cluster.guard_pid(node)
+            case _:
+                return self.cluster.daemon_pid(node)
+
+    def _cut_power(self, node: str) -> None:
+        """Kill everything of a node at once, and let it come back after a while."""
+        number = node.removeprefix("node")
+        power_off(self.cluster.directory, number)
+        try:
+            self.release()
+            time.sleep(FROZEN)
+        finally:
+            power_on(self.cluster.directory, number)
 
     def _kill_for_a_while(self) -> None:
         """Kill the source's daemon, and keep the keeper from starting another."""
@@ -203,9 +241,12 @@ class Lab:
             owner=owner,
             given=ownership.giver is not None,
             migration_state=MigrationState(run.vm.migration_state),
+            sentence=run.vm.sentence,
+            failed_over=run.failover.away,
             vm_state=VmState(run.vm.vm_state),
             queued=bool(run.status_information & 4),
             qemus=tuple(self._qemus(vm_id).values()),
+            guards=tuple(sorted(self.cluster.guard_pids(SOURCE, DESTINATION).values())),
             left_over=tuple(self._left_over(vm_id, owner)),
         )
 
@@ -242,6 +283,11 @@ class Lab:
                 yield from (f"{node}: {path.name}" for path in state.glob(f"{vm_id}.rom"))
 
     # --- the cluster -----------------------------------------------------------------------------------------------
+
+    def _set_lease(self, seconds: int) -> None:
+        if seconds != self._lease:
+            self.cluster.set_lease(seconds)
+            self._lease = seconds
 
     def wait_for_daemons(self) -> None:
         """Every daemon answers, and sees every node up."""
@@ -305,22 +351,28 @@ def lab(directory: Path) -> Iterator[Lab]:
         cluster.end()
 
 
+def _must_be_back_in_time(cell: Cell) -> bool:
+    """Tell whether a daemon is killed that has to be back before its lease is over."""
+    return (cell.signal, cell.victim, cell.away) == ("kill -9", "daemon", False)
+
+
 def _must_be_back_first(cell: Cell) -> bool:
     """Tell whether the source's daemon has to be back before the destination may hear that it has the guest."""
-    return (cell.signal, cell.side, cell.victim, cell.away) == ("kill -9", "source", "daemon", False) and (
-        cell.phase in RACES
-    )
+    return _must_be_back_in_time(cell) and cell.side == "source" and cell.phase in RACES
 
 
-def _outcome(owner: str, cold: bool) -> str:
+def _outcome(found: Found, *, cold: bool) -> str:
     if cold:
-        return f"cold start on the {'source' if owner == SOURCE else 'destination'}"
-    return "moves" if owner == DESTINATION else "stays"
+        how = "failover to" if found.failed_over else "cold start on"
+        return f"{how} the {'source' if found.owner == SOURCE else 'destination'}"
+    return "moves" if found.owner == DESTINATION else "stays"
 
 
-def _expected_state(outcome: str) -> MigrationState:
-    stayed = outcome in ("stays", "cold start on the source")
-    return MigrationState.FAILURE if stayed else MigrationState.NO_MIGRATION
+def _expected_state(cell: Cell) -> MigrationState:
+    """A migration has failed unless its guest has arrived; after `marked` it was over before anything was lost."""
+    arrived = cell.outcome in ("moves", "cold start on the destination")
+    over = cell.outcome == "failover to the source" and cell.phase == "marked"
+    return MigrationState.NO_MIGRATION if arrived or over else MigrationState.FAILURE
 
 
 def _beats_in(watch: SerialWatch, log: Path, since: float) -> int:

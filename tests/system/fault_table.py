@@ -6,10 +6,18 @@ from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
 FAULT = re.compile(
-    r"## (kill -9|SIGSTOP|silence) of the (source|destination|cluster)'s (QEMU|daemon|database)(, away for 8 s)?"
+    r"## (kill -9|SIGSTOP|silence|power cut) of the (source|destination|cluster)'s (QEMU|daemon|guard|node|database)"
+    r"(, away for 8 s)?"
 )
 PHASES = ("preparing", "pre-copy", "stopped", "cas sent", "given", "yours sent", "loaded", "marked")
-OUTCOMES = ("moves", "stays", "cold start on the source", "cold start on the destination")
+OUTCOMES = (
+    "moves",
+    "stays",
+    "cold start on the source",
+    "cold start on the destination",
+    "failover to the source",
+    "failover to the destination",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.system.cluster_under_test import ClusterUnderTest
 
 from quorate.client.blocking import BlockingClient
+from quorate.clusapi.control_codes import CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES
 from quorate.clusapi.json_types import json_objects, json_text
+from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
+from quorate.engine.guard_file import GUARD_FILE, GuardFile, boottime
 from quorate.service import pocket
 from quorate.service.pocket_files import configured
 
@@ -44,11 +47,11 @@ class PocketCluster(ClusterUnderTest):
 
     def guard_pid(self, node: str) -> int:
         """The guard of a node, found from outside; 0 when there is none."""
-        return next(iter(self._guards(self.runtime(node))), 0)
+        return next(iter(self.guard_pids(node)), 0)
 
-    def _guards(self, *runtimes: Path) -> list[int]:
-        marks = [f"\0quorate.service.guard\0{runtime}\0".encode() for runtime in runtimes]
-        return [pid for pid in _pids() if any(mark in _command_line(pid) for mark in marks)]
+    def guard_pids(self, *nodes: str) -> dict[int, str]:
+        """Every guard of these nodes that lives, found from outside: pid and node."""
+        return _guards({node: self.runtime(node) for node in nodes})
 
     def runtime(self, node: str) -> Path:
         """The directory of a node's sockets and journals."""
@@ -57,12 +60,27 @@ class PocketCluster(ClusterUnderTest):
 
     def qemu_pids(self, node: str | None = None) -> dict[int, str]:
         """Every QEMU of this cluster that lives, found from outside: pid and the node whose directory it uses."""
-        found = {}
+        markers = {
+            f"node{number}": f"{self.directory}/nodes/{number}/".encode()
+            for number in range(1, self.nodes + 1)
+            if node in (None, f"node{number}")
+        }
+        return {pid: where for pid, words in _qemus().items() for where, marker in markers.items() if marker in words}
+
+    def set_lease(self, seconds: int) -> None:
+        """Let leases last so long, 3 to 120 s, and wait until they do.
+
+        Who kills a daemon and wants it back in time needs more than the usual 5 s on a busy machine: when the lease is
+        over, the guard ends what the daemon ran.
+        """
+        data = pack_property_list(PropertyList.of([("SameSubnetThreshold", PropertyFormat.DWORD, seconds)]))
+        self.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
         for number in range(1, self.nodes + 1):
-            if node in (None, f"node{number}"):
-                marker = f"{self.directory}/nodes/{number}/".encode()
-                found.update({pid: f"node{number}" for pid in _qemus() if marker in _command_line(pid)})
-        return found
+            file = GuardFile(self.runtime(f"node{number}") / GUARD_FILE)
+            try:
+                self.wait(lambda file=file: _runs_for(file, seconds), 30, f"node{number} has such a lease")  # type: ignore[misc]
+            finally:
+                file.close()
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
@@ -75,10 +93,11 @@ class PocketCluster(ClusterUnderTest):
             self._kill_ours(self.daemon_pid(lock.parent.name))
         for pid in self.qemu_pids():
             _kill(pid)
-        runtimes = [node.runtime for node in configured(self.directory)]  # of nodes that were evicted, too
-        for pid in self._guards(*runtimes):
+        # Also those of nodes that were evicted.
+        runtimes = {str(node.id): node.runtime for node in configured(self.directory)}
+        for pid in _guards(runtimes):
             _kill(pid)
-        for place in {runtime.parent for runtime in runtimes}:
+        for place in {runtime.parent for runtime in runtimes.values()}:
             shutil.rmtree(place, ignore_errors=True)
 
     def _kill_ours(self, pid: int) -> None:
@@ -98,12 +117,25 @@ def pocket_cluster(directory: Path, nodes: int = 3) -> Iterator[PocketCluster]:
         cluster.end()
 
 
+def _runs_for(file: GuardFile, seconds: int) -> bool:
+    word = file.word()
+    return word is not None and word.duration == seconds and word.deadline > boottime() + seconds - 2
+
+
 def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def _qemus() -> list[int]:
-    return [pid for pid in _pids() if b"qemu-system" in _command_line(pid).split(b"\0")[0]]
+def _qemus() -> dict[int, bytes]:
+    """Every QEMU of this machine that lives, with the words of its command line."""
+    found = {pid: _command_line(pid) for pid in _pids()}
+    return {pid: words for pid, words in found.items() if b"qemu-system" in words.split(b"\0")[0]}
+
+
+def _guards(runtimes: Mapping[str, Path]) -> dict[int, str]:
+    marks = {node: f"\0quorate.service.guard\0{runtime}\0".encode() for node, runtime in runtimes.items()}
+    found = {pid: _command_line(pid) for pid in _pids()}
+    return {pid: node for pid, words in found.items() for node, mark in marks.items() if mark in words}
 
 
 def _command_line(pid: int) -> bytes:

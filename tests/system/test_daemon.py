@@ -30,6 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PocketCluster]
     place = tmp_path_factory.mktemp("daemon") / ("a very long name of a directory " * 3) / ("and another one " * 8)
     with pocket_cluster(place.with_name(place.name.strip()), nodes=2) as found:
         found.create_builtin("web1", "64M")
+        found.set_lease(60)
         yield found
 
 

@@ -111,6 +111,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_document_names_an_outcome_for_every_fault_in_every_phase() -> None:
     faults = [(s, side, v, False) for s in ("kill -9", "SIGSTOP") for side in SIDES for v in ("QEMU", "daemon")]
+    faults += [("kill -9", side, "guard", False) for side in SIDES] + [("power cut", s, "node", False) for s in SIDES]
     faults += [("kill -9", "source", "daemon", True), ("silence", "cluster", "database", False)]
     found = {(cell.signal, cell.side, cell.victim, cell.away, cell.phase) for cell in CELLS}
     assert found == {(*fault, phase) for fault in faults for phase in PHASES}
@@ -134,6 +135,7 @@ def test_a_mute_qemu_does_not_keep_its_node_from_coming_back(tmp_path: Path) -> 
         mute, other = "mute", "other"
         for name in (mute, other):
             cluster.create_builtin(name, "64M")
+        cluster.set_lease(60)
         pid = here.qemu_of(mute, SOURCE)
         os.kill(pid, signal.SIGSTOP)
         try:

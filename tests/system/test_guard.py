@@ -131,6 +131,7 @@ def test_a_daemon_that_stands_still_past_its_lease_loses_its_vms_in_time_and_not
 
 
 def test_a_killed_daemon_that_is_back_in_time_finds_its_vm_unharmed(cluster: PocketCluster) -> None:
+    cluster.set_lease(60)
     cluster.wait(lambda: _runs_once(cluster, "web1"), LIMIT, "web1 runs")
     node = cluster.owner("web1")
     daemon, guard, pid = cluster.daemon_pid(node), cluster.guard_pid(node), json_int(cluster.vm("web1"), "pid")
@@ -156,6 +157,7 @@ def _replaced(cluster: PocketCluster, node: str, before: int) -> None:
 
 
 def test_a_killed_guard_is_back_and_nobody_notices(cluster: PocketCluster) -> None:
+    cluster.set_lease(60)
     cluster.wait(lambda: _runs_once(cluster, "web1"), LIMIT, "web1 runs")
     node = cluster.owner("web1")
     guard = cluster.guard_pid(node)
@@ -167,6 +169,7 @@ def test_a_killed_guard_is_back_and_nobody_notices(cluster: PocketCluster) -> No
 
 
 def test_a_guard_that_stands_still_is_replaced(cluster: PocketCluster) -> None:
+    cluster.set_lease(60)
     cluster.wait(lambda: _runs_once(cluster, "web1"), LIMIT, "web1 runs")
     node = cluster.owner("web1")
     guard = cluster.guard_pid(node)
@@ -179,6 +182,7 @@ def test_a_guard_that_stands_still_is_replaced(cluster: PocketCluster) -> None:
 
 
 def test_daemon_and_guard_killed_together_are_both_back(cluster: PocketCluster) -> None:
+    cluster.set_lease(60)
     cluster.wait(lambda: _runs_once(cluster, "web1"), LIMIT, "web1 runs")
     node, pid = cluster.owner("web1"), json_int(cluster.vm("web1"), "pid")
     guard = cluster.guard_pid(node)

@@ -94,6 +94,7 @@ def test_saving_and_a_killed_daemon_and_a_power_cut_lose_no_record(journey: Jour
     assert not journey.saved_files(), "the file of a restored memory is worth nothing and is gone"
     journey.hop("node1")
 
+    cluster.set_lease(60)
     before = cluster.daemon_pid("node1")
     os.kill(before, signal.SIGKILL)
     journey.wait_alive()

@@ -73,9 +73,10 @@ def test_down_ends_what_nobody_can_save_and_says_so(
 ) -> None:
     """Also: the keeper starts daemons that die at once ever later."""
     cluster.create_builtin("web1", "64M")
+    cluster.set_lease(60)
     pid = json_int(cluster.vm("web1"), "pid")
     sound = _cripple(cluster)
-    monkeypatch.setattr(pocket_rest, "SILENCE", 0.2)  # well within the lease: the guard lets it run meanwhile
+    monkeypatch.setattr(pocket_rest, "SILENCE", 1.0)  # well within the lease: the guard lets it run meanwhile
     told: list[str] = []
     assert [qemu.pid for qemu in pocket.stop(cluster.directory, told.append)] == [pid]
     assert "what runs there cannot be saved" in told[-1]
@@ -84,6 +85,7 @@ def test_down_ends_what_nobody_can_save_and_says_so(
         path.write_text(text)
     cluster.start()
     cluster.wait(lambda: cluster.vm_state("web1") is VmState.RUNNING, LIMIT, "web1 is started from its disks")
+    cluster.set_lease(5)
     sound = _cripple(cluster)
     keeper_log = cluster.directory / "keeper.log"
     cluster.wait(lambda: "started again in 0.8 s" in keeper_log.read_text(), LIMIT, "the daemons die and die")

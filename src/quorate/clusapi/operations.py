@@ -71,7 +71,7 @@ _CLUSTER_OPERATIONS: Final = (
         "Nodes, groups and virtual machines at one look.",
         (),
         (
-            Field("cluster", _T.OBJECT, "id, name, coordinator"),
+            Field("cluster", _T.OBJECT, "id, name, coordinator; database: why it is of an earlier moment, if it is"),
             Field("nodes", _T.OBJECTS, "as ListNodes"),
             Field("groups", _T.OBJECTS, "as ListGroups"),
             Field("virtual_machines", _T.OBJECTS, "as ListVirtualMachines"),

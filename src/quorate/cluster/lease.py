@@ -86,7 +86,8 @@ class Holder:
     revision: int = 0
     """Of the record as this node knows it; 0: there is none."""
     since_revision: int = 0
-    """The revision of the first answered renewal of this incarnation: who has seen it knows of this incarnation."""
+    """The revision of the first answered renewal since which the record was this daemon's and never ended: whoever has
+    seen it, or anything later, asks this daemon for promises. A mere lapse does not change that."""
     answered: Sent | None = None
     """The last renewal that was answered under this incarnation."""
     maybe: tuple[Sent, ...] = ()
@@ -148,12 +149,13 @@ class Holder:
         return self.answered is not None and now - self.answered.at < LATELY * self.delay
 
     def noticed(self, now: float) -> "Holder":
-        """See what time has done: the lease and every promise over is a lapse, and begins another incarnation."""
+        """See what time has done: the lease and every promise over is a lapse, and begins another incarnation.
+
+        `since_revision` stays: the record was not ended, so that everybody still asks this daemon for promises.
+        """
         if self.answered is None or now < self.deadline:
             return self
-        return replace(
-            self, over=self.deadline, life=self.life + 1, since_revision=0, answered=None, promised_until=0.0
-        )
+        return replace(self, over=self.deadline, life=self.life + 1, answered=None, promised_until=0.0)
 
     def step(self, event: e.Event, now: float) -> Step["Holder"]:
         """Take in what happened at `now`; give the next state and what to do, in this order."""
@@ -254,6 +256,8 @@ def _on_refused(s: Holder, event: object, now: float) -> _Step:
     if found is not None and not found.ended and (found.incarnation, found.sequence) == this:
         return _on_answered(s, e.Answered(event.revision), now)
     new = replace(_known(s, found, event.revision), sending=None)
+    if found is None or found.ended or not found.incarnation.startswith(f"{s.base}."):
+        new = replace(new, since_revision=0)  # somebody may have seen the record so, and asks this daemon nothing
     if s.answered is not None:
         if found is None:
             return _forfeit(new, "the node's lease was removed from the database", now)
@@ -262,7 +266,7 @@ def _on_refused(s: Holder, event: object, now: float) -> _Step:
         if not found.incarnation.startswith(f"{s.base}."):
             return _forfeit(new, "another daemon writes this node's lease", now)
     elif found is not None and found.ended and found.incarnation == s.incarnation:
-        new = replace(new, life=s.life + 1, since_revision=0)
+        new = replace(new, life=s.life + 1)
     return Step(new, (e.Pause(AGAIN),))
 
 

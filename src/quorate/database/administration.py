@@ -222,7 +222,7 @@ class Administration:
 
     async def key_values(self, path: str, *, private: bool = False) -> RegistryValues:
         """The values of an object's key, or of the key Parameters below it; none when there is no such key."""
-        record = await self._store.get(keys.registry_key(_below(path) if private else path))
+        record = await self._store.get(keys.registry_key(keys.below(path) if private else path))
         return RegistryValues() if record is None else KeyRecord.decode(record.value).values
 
     async def set_parameters(self, path: str, changes: ValueChanges, *, events: Events = ()) -> None:
@@ -230,7 +230,7 @@ class Administration:
 
         Raises CallerError ERROR_FILE_NOT_FOUND when there is no such object.
         """
-        below = _below(path)
+        below = keys.below(path)
 
         async def plan() -> tuple[Plan, None]:
             planned = Plan()
@@ -314,11 +314,6 @@ class Administration:
         value = RegistryValue.multi_sz(*members) if members else None
         plan.replace(record, changed_key(record, {"Contains": value}))
         plan.compares[record.key] = group.revision  # planned on the snapshot, not on this later reading
-
-
-def _below(path: str) -> str:
-    """The key that holds the private properties of the object at a path; the cluster's own path is empty."""
-    return f"{path}\\{keys.PARAMETERS}" if path else keys.PARAMETERS
 
 
 def changed_key(record: Record, changes: ValueChanges) -> bytes:

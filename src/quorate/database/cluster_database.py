@@ -25,7 +25,7 @@ from quorate.database.creation import VirtualMachineIds
 from quorate.database.credentials import Credentials
 from quorate.database.events import EventLog, EventQuery
 from quorate.database.fence_records import Fences
-from quorate.database.following import Follower
+from quorate.database.following import Follower, Revisions
 from quorate.database.members import Members
 from quorate.database.network_records import NetworkRecords
 from quorate.database.plan import Plan, commit_until_done
@@ -33,6 +33,7 @@ from quorate.database.records import Admission, Lease, NodeFacts, Ownership, Run
 from quorate.database.registry import Registry
 from quorate.database.resource_relations import ResourceRelations
 from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.values import RegistryValues
 
 __all__ = ["ClusterDatabase", "ConflictingOwnership", "Events", "VirtualMachineIds"]
 
@@ -60,6 +61,7 @@ class ClusterDatabase(ResourceRelations):
         self.coordination = Coordination(store, self._log)
         self.fences = Fences(store, self._log)
         self._followers: list[Follower] = []
+        self._revisions = Revisions(store)
 
     @property
     def store(self) -> Store:
@@ -213,12 +215,24 @@ class ClusterDatabase(ResourceRelations):
 
         Raises RefusalError ERROR_CLUSTER_NOT_INSTALLED when none was created here.
         """
+        follower = await self._up_to_date()
+        return await super().snapshot() if follower is None else follower.snapshot
+
+    async def key_values(self, path: str, *, private: bool = False) -> RegistryValues:
+        """The values of an object's key, or of the key Parameters below it; none when there is no such key."""
+        follower = await self._up_to_date()
+        if follower is None:
+            return await super().key_values(path, private=private)
+        return follower.key_values(keys.below(path) if private else path)
+
+    async def _up_to_date(self) -> Follower | None:
+        """One who has come to where the store is now; None: nobody follows, or the watch stands still."""
         if self._followers:
-            now = (await self._store.range()).revision
+            now = await self._revisions.now()
             for follower in tuple(self._followers):
-                if (found := await follower.reach(now)) is not None:
-                    return found
-        return await super().snapshot()
+                if await follower.reach(now):
+                    return follower
+        return None
 
     async def follow(self) -> AsyncGenerator[ClusterSnapshot, None]:
         """The cluster now, and again after every change of it (renewed leases too), in order.
@@ -229,11 +243,11 @@ class ClusterDatabase(ResourceRelations):
             follower = Follower(await self._store.range(*SnapshotBuilder.PREFIXES))
             self._followers.append(follower)
             try:
-                yield follower.snapshot
+                yield follower.seen
                 async with aclosing(self._store.watch("", follower.revision)) as batches:
                     async for batch in batches:
                         if follower.apply(batch):
-                            yield follower.snapshot
+                            yield follower.seen
                 return
             except Compacted:
                 continue  # too slow for the log of changes: read everything again

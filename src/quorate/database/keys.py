@@ -87,7 +87,12 @@ def resource_path(resource: ResourceId) -> str:
 
 def parameters_path(resource: ResourceId) -> str:
     """The registry path of a resource's private properties."""
-    return f"{RESOURCES}\\{resource}\\{PARAMETERS}"
+    return below(resource_path(resource))
+
+
+def below(path: str) -> str:
+    """The registry path of the private properties of the object at a path; the cluster's own path is empty."""
+    return f"{path}\\{PARAMETERS}" if path else PARAMETERS
 
 
 def resource_type_path(name: str) -> str:

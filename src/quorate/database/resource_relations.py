@@ -195,9 +195,9 @@ def _check_order(snapshot: ClusterSnapshot, info: ResourceInfo, named: tuple[Res
 def plan_regrouping(snapshot: ClusterSnapshot, info: ResourceInfo, target: GroupInfo) -> Regrouping:
     """Say what goes along when a resource changes its group.
 
-    Raises CallerError ERROR_ALREADY_EXISTS when it is there already; RefusalError ERROR_HOST_NODE_NOT_RESOURCE_OWNER when
-    the groups have different owners, ERROR_CORE_RESOURCE for the core group, ERROR_NOT_SUPPORTED for a virtual machine,
-    which is its group. Source: nf-clusapi-changeclusterresourcegroup, [MS-CMRP] 3.1.4.2.26.
+    Raises CallerError ERROR_ALREADY_EXISTS when it is there already; RefusalError ERROR_HOST_NODE_NOT_RESOURCE_OWNER
+    when the groups have different owners, ERROR_CORE_RESOURCE for the core group, ERROR_NOT_SUPPORTED for a virtual
+    machine, which is its group. Source: nf-clusapi-changeclusterresourcegroup, [MS-CMRP] 3.1.4.2.26.
     """
     source = snapshot.groups[info.group_id]
     if source.id == target.id:

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from quorate.clusapi.dependencies import Dependency, every, parse_dependency
 from quorate.clusapi.errors import CallerError, RefusalError
@@ -301,7 +301,7 @@ class SnapshotBuilder:
         self._coordinator = _Table(keys.COORDINATOR, CoordinatorRecord.decode)  # one record, with an empty name
         self._tables = (self._registry, *private, self._reach, self._coordinator)
         self._objects: _Objects | None = None
-        self._before: _Objects | None = None
+        self._dirty: set[str] = set()  # the parts of the registry that have changed since
         for record in snapshot.records:
             if record.key == keys.SCHEMA:
                 check_schema(record.value)
@@ -325,8 +325,13 @@ class SnapshotBuilder:
                     table.apply(change)
                     seen = True
                     if table is self._registry:
-                        self._objects = None
+                        self._dirty.add(change.key[len(table.prefix) :].partition("/")[0])
         return seen
+
+    def key_values(self, path: str) -> RegistryValues:
+        """The values of a registry key; none when there is no such key."""
+        row = self._registry.view.get(keys.registry_key(path).removeprefix(keys.REGISTRY))
+        return RegistryValues() if row is None else row.value.values
 
     def build(self) -> ClusterSnapshot:
         """The cluster as it is now. Raises RefusalError ERROR_CLUSTER_NOT_INSTALLED when none was created here."""
@@ -334,8 +339,9 @@ class SnapshotBuilder:
             raise RefusalError(
                 Status.ERROR_CLUSTER_NOT_INSTALLED, "this database holds no cluster yet: create one first"
             )
-        if self._objects is None:
-            self._objects = self._before = _build_objects(self._registry.view, self._before)
+        if self._objects is None or self._dirty:
+            self._objects = _build_objects(self._registry.view, self._objects, frozenset(self._dirty))
+            self._dirty.clear()
         objects = self._objects
         return ClusterSnapshot(
             revision=self.revision,
@@ -344,24 +350,17 @@ class SnapshotBuilder:
             groups=objects.groups,
             resources=objects.resources,
             resource_types=objects.resource_types,
-            ownership=_by_id(self._ownership.view, GroupId),
-            run=_by_id(self._run.view, GroupId),
-            leases=_by_id(self._leases.view, NodeId),
+            ownership=cast("Mapping[GroupId, Versioned[Ownership]]", self._ownership.view),
+            run=cast("Mapping[GroupId, Versioned[RunState]]", self._run.view),
+            leases=cast("Mapping[NodeId, Versioned[Lease]]", self._leases.view),
             admissions=MappingProxyType({NodeId(id_): row.revision for id_, row in self._admissions.view.items()}),
-            facts=_by_id(self._facts.view, NodeId),
+            facts=cast("Mapping[NodeId, Versioned[NodeFacts]]", self._facts.view),
             users=self._users.view,
             networks=objects.networks,
             network_interfaces=objects.network_interfaces,
-            reach=_by_id(self._reach.view, NodeId),
+            reach=cast("Mapping[NodeId, Versioned[Reach]]", self._reach.view),
             coordinator=self._coordinator.view.get(""),
         )
-
-
-_Id = TypeVar("_Id")
-
-
-def _by_id(view: Mapping[str, Versioned[T]], kind: Callable[[str], _Id]) -> Mapping[_Id, Versioned[T]]:
-    return MappingProxyType({kind(name): row for name, row in view.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,36 +377,58 @@ class _Objects:
 
 
 _Tree = Mapping[str, Versioned[KeyRecord]]
+_NOTHING: Final = _Objects(ClusterInfo("", "", RegistryValues(), 0), {}, {}, {}, {}, {}, {})
 
 
-def _build_objects(tree: _Tree, before: _Objects | None = None) -> _Objects:
-    """Make the objects; those of ``before`` whose records have not changed are the same ones."""
+def _build_objects(tree: _Tree, before: _Objects | None, dirty: frozenset[str]) -> _Objects:
+    """Make the objects; those of ``before`` stay the same ones unless their part of the registry is ``dirty``."""
+
+    def is_dirty(*paths: str) -> bool:
+        return before is None or not dirty.isdisjoint(map(keys.fold, paths))
+
+    known = before or _NOTHING
     root = tree.get("", Versioned(KeyRecord(""), 0))
     values = root.value.values
-    cluster = ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision)
-    nodes = {node.id: node for node in sorted(_nodes(tree), key=lambda node: (len(node.id), node.id))}
-    known_groups = {} if before is None else before.groups
-    groups = {group.id: group for group in sorted(_groups(tree, known_groups), key=lambda group: group.name.casefold())}
-    # Whose possible owners were not named follows the nodes.
-    known = {} if before is None or tuple(before.nodes) != tuple(nodes) else before.resources
-    resources = {
-        resource.id: resource for group in groups.values() for resource in _resources(tree, group, tuple(nodes), known)
-    }
-    types = {
-        key.value.name: ResourceTypeInfo(key.value.name, key.value.values, _parameters(tree, path).value, key.revision)
-        for path, key in _children(tree, keys.RESOURCE_TYPES)
-    }
-    networks = (network_info(key) for _, key in _children(tree, keys.NETWORKS))
-    interfaces = (interface_info(key) for _, key in _children(tree, keys.NETWORK_INTERFACES))
+    nodes, groups, resources = known.nodes, known.groups, known.resources
+    if is_dirty(keys.NODES):
+        nodes = {node.id: node for node in sorted(_nodes(tree), key=lambda node: (len(node.id), node.id))}
+    if is_dirty(keys.GROUPS):
+        listed = sorted(_groups(tree, known.groups), key=lambda group: group.name.casefold())
+        groups = {group.id: group for group in listed}
+    if is_dirty(keys.GROUPS, keys.RESOURCES, keys.NODES):
+        # Whose possible owners were not named follows the nodes.
+        same = known.resources if tuple(known.nodes) == tuple(nodes) else {}
+        resources = {one.id: one for group in groups.values() for one in _resources(tree, group, tuple(nodes), same)}
     return _Objects(
-        cluster,
-        MappingProxyType(nodes),
-        MappingProxyType(groups),
-        MappingProxyType(resources),
-        MappingProxyType(types),
-        MappingProxyType({info.id: info for info in sorted(networks, key=lambda info: info.name.casefold())}),
-        MappingProxyType({info.id: info for info in sorted(interfaces, key=lambda info: info.name.casefold())}),
+        ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision),
+        MappingProxyType(nodes) if nodes is not known.nodes else known.nodes,
+        MappingProxyType(groups) if groups is not known.groups else known.groups,
+        MappingProxyType(resources) if resources is not known.resources else known.resources,
+        _types(tree) if is_dirty(keys.RESOURCE_TYPES) else known.resource_types,
+        _networks(tree) if is_dirty(keys.NETWORKS) else known.networks,
+        _interfaces(tree) if is_dirty(keys.NETWORK_INTERFACES) else known.network_interfaces,
     )
+
+
+def _types(tree: _Tree) -> Mapping[str, ResourceTypeInfo]:
+    return MappingProxyType(
+        {
+            key.value.name: ResourceTypeInfo(
+                key.value.name, key.value.values, _parameters(tree, path).value, key.revision
+            )
+            for path, key in _children(tree, keys.RESOURCE_TYPES)
+        }
+    )
+
+
+def _networks(tree: _Tree) -> Mapping[NetworkId, NetworkInfo]:
+    found = (network_info(key) for _, key in _children(tree, keys.NETWORKS))
+    return MappingProxyType({info.id: info for info in sorted(found, key=lambda info: info.name.casefold())})
+
+
+def _interfaces(tree: _Tree) -> Mapping[NetworkInterfaceId, NetworkInterfaceInfo]:
+    found = (interface_info(key) for _, key in _children(tree, keys.NETWORK_INTERFACES))
+    return MappingProxyType({info.id: info for info in sorted(found, key=lambda info: info.name.casefold())})
 
 
 def _children(tree: _Tree, parent: str) -> list[tuple[str, Versioned[KeyRecord]]]:

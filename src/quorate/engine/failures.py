@@ -109,6 +109,9 @@ class Failures:
         ran, restarted = resource_id in self._ran, resource_id in self._restarting
         self._ran.discard(resource_id)
         self._restarting.discard(resource_id)
+        with_lease = self._holdings.migrations.lost_with_lease
+        lapsed = group in with_lease
+        with_lease.discard(group)
         cause = self._starts.cause_of(group)
         resource = self._context.view.snapshot.resources.get(resource_id)
         if resource is None or group in self._moves.moving or group in self._seen_to:
@@ -122,12 +125,12 @@ class Failures:
         if not (ran or restarted or cause is not None):
             _log.info("what a person asked for has failed", resource=failure.name, sentence=failure.sentence)
             return
+        if lapsed or self._is_the_nodes_fault(failure):
+            self._see_to(group, self._wait_to_be_heard(resource, failure.sentence, cause))
+            return
         self._judge(resource, failure, None if ran else cause)
 
     def _judge(self, resource: ResourceInfo, failure: ResourceFailure, cause: Cause | None) -> None:
-        if self._is_the_nodes_fault(failure):
-            self._see_to(resource.group_id, self._wait_to_be_heard(resource, failure.sentence, cause))
-            return
         policy = restart_policy(resource)
         may_move = policy.action is RestartAction.RESTART_NOTIFY
         hopeless = failure.status == NO_ROOM or cause in _CAME_FROM_ELSEWHERE

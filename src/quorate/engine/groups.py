@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 import structlog
 
-from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContext
@@ -281,7 +281,12 @@ class Groups:
             return
         resources = snapshot.resources_of(vm.group)
         states = {id_: ResourceState(state) for id_, state in vm.run.resource_states.items()}
-        await self._host.attach_group(group, resources, states)
+        try:
+            await self._host.attach_group(group, resources, states)
+        except RefusalError as error:  # what else was in the group is still being ended here: it is attached then
+            _log.info("a group that has arrived is not attached yet", group=group.name, sentence=error.sentence)
+            self._changed.set()
+            return
         self._attached[vm.group] = _facts_revisions(group, resources)
 
     async def _on_left(self, group: GroupId) -> None:

@@ -232,6 +232,8 @@ class HostedVm(OwnedGroup):
             percent=self.vm.migration_progress,
             failure_reason=self.vm.migration_failure_reason,
         )
+        self.incarnation = ""
+        """Of the node's lease when `instance` was started or taken on: a lapse since then has cost the VM its QEMU."""
         self.exited = ""
         """Why the QEMU of `instance` is gone, if it is and nobody has drawn the consequences yet."""
         self.lock = asyncio.Lock()

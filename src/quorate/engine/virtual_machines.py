@@ -38,6 +38,8 @@ class VirtualMachines:
         self.on_vm_failed: Callable[[GroupId, str, bool], None] = lambda group, sentence, by_guest: None
         """Called when a VM is gone that we did not stop; the last argument tells whether its guest shut itself down."""
         self._vms: dict[GroupId, HostedVm] = {}
+        self.lost_with_lease: set[GroupId] = set()
+        """VMs whose QEMU ended when the node's lease had lapsed: the guard has done its duty, they have not failed."""
         self._shut_down_by_guest: set[GroupId] = set()
         self._stopping: set[GroupId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,6 +82,7 @@ class VirtualMachines:
         """Have a VM no more. What became of its QEMU is somebody else's matter."""
         self._vms.pop(group, None)
         self._shut_down_by_guest.discard(group)
+        self.lost_with_lease.discard(group)
 
     # --- VirtualMachines of hosting --------------------------------------------------------------------------------
 
@@ -212,6 +215,7 @@ class VirtualMachines:
 
     def watch(self, vm: HostedVm, instance: hv.Instance) -> None:
         """Hear what becomes of a VM's QEMU."""
+        vm.incarnation = self.context.lease.incarnation
 
         def on_event(event: hv.InstanceEvent) -> None:
             match event:
@@ -240,6 +244,8 @@ class VirtualMachines:
         """Write that a VM is off and have its resource fail, or go offline if its guest shut itself down."""
         vm.instance = None
         vm.exited = ""
+        if vm.incarnation and not (self.context.lease.is_held and self.context.lease.incarnation == vm.incarnation):
+            self.lost_with_lease.add(vm.group)
         by_guest = vm.group in self._shut_down_by_guest
         self._shut_down_by_guest.discard(vm.group)
         what = "the guest shut itself down" if by_guest else f"its QEMU is gone: {sentence}"

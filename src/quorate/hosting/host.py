@@ -51,6 +51,7 @@ from quorate.hosting.property_codes import PropertyRequest, request_of
 from quorate.hosting.resource_type import ResourceType
 
 _TOLD_WITHIN: Final = 2.0  # seconds; a group that is being migrated is told of changes when that is over
+_ENDED_WITHIN: Final = 10.0  # seconds that a node that goes down leaves to what it is ending
 _log: Final = logging.getLogger(__name__)
 
 
@@ -156,21 +157,16 @@ class Host:
         for group_id in list(self._groups):
             await self.detach_group(group_id)
         tasks = (*self._news, *self._ending.values())
+        if self._ending:
+            await asyncio.wait(tuple(self._ending.values()), timeout=_ENDED_WITHIN)  # another node may have them
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._monitors.close()
 
     async def _add(self, hosted: HostedGroup, facts: ResourceFacts, state: ResourceState) -> None:
-        resource = HostedResource(
-            facts,
-            hosted.facts,
-            self._type(facts.type),
-            state,
-            self._around,
-            hosted.on_changed,
-            hosted.on_quiet,
-        )
+        type_ = self._type(facts.type)
+        resource = HostedResource(facts, hosted.facts, type_, state, self._around, hosted.on_changed, hosted.on_quiet)
         hosted.resources[facts.id] = resource
         self._resources[facts.id] = resource
         await resource.open()

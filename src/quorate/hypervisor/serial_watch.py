@@ -5,7 +5,8 @@ notes when each complete line came, and reports: the counts of the built-in gues
 longest gap between two beats, and whether lines of two files interleave, which would mean that two copies ran.
 
 At the hand-over a line can be cut: its beginning is in the source's file, the rest in the destination's. A first line
-of a file that is no beat is joined to the unfinished end of another file.
+of a file that is no beat is joined to the unfinished end of another file. A guest that is killed may leave half a line,
+too, which the first word of its successor goes on: that counts, and the half is dropped.
 """
 
 from __future__ import annotations
@@ -151,13 +152,14 @@ class SerialWatch:
         return [Line(now, path, text) for text in complete]
 
     def _joined(self, line: Line) -> Line:
-        """Put the beginning that another file ends with before a line, if that makes a beat of it."""
+        """Make a beat of a line that is none: with the beginning that another file ends with, or without a dead one."""
         for path, tail in self._tails.items():
             whole = Line(line.at, line.source, tail + line.text)
             if path != line.source and tail and whole.count is not None:
                 self._tails[path] = b""
                 return whole
-        return line
+        fresh = Line(line.at, line.source, line.text[max(0, line.text.rfind(_MARK)) :])
+        return fresh if fresh.count == 1 else line
 
 
 def _end_of_last_line(path: Path) -> int:

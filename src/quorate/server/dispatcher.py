@@ -6,7 +6,7 @@ from typing import Final
 from quorate.clusapi.errors import CallerError, ClusterError, RefusalError, error_from_status
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_int, json_object, json_text
-from quorate.clusapi.operation_types import Operation, Place
+from quorate.clusapi.operation_types import Access, Operation, Place
 from quorate.clusapi.operation_values import (
     Values,
     inputs_from_json,
@@ -65,7 +65,8 @@ class Dispatcher:
 
     async def _carry_out(self, operation: Operation, inputs: Values, context: CallContext) -> Values:
         services = self._services
-        snapshot = await services.database.snapshot()
+        silent = services.silent_view() if operation.access is Access.READ else None
+        snapshot = await services.database.snapshot() if silent is None else silent.snapshot
         node_id = routing.route(operation, inputs, snapshot)
         if node_id is None or node_id == services.node_id:
             owned = operation.place in (Place.GROUP_OWNER, Place.RESOURCE_OWNER)

@@ -13,6 +13,7 @@ from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, VmR
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.fence_agents import FenceAgents
 from quorate.hosting.contract import ControlResult
 from quorate.hosting.monitor_pool import MonitorFacts
@@ -60,6 +61,14 @@ class VmDetails:
     serial_log: str  # path on the hosting node
     pid: int | None  # of the QEMU that holds the VM's current image; None when it is off
     command: tuple[str, ...]  # that QEMU's argv
+
+
+@dataclass(frozen=True, slots=True)
+class SilentView:
+    """The cluster as a node saw it before the database fell silent: good enough to look at, for nothing else."""
+
+    snapshot: ClusterSnapshot
+    sentence: str  # since when, and what it means for what runs here
 
 
 class HostedResources(Protocol):
@@ -149,6 +158,10 @@ class NodeServices(Protocol):
     @property
     def host(self) -> HostedResources:
         """The resources that this node hosts."""
+        ...
+
+    def silent_view(self) -> "SilentView | None":
+        """What was seen last of the cluster, while the database does not answer; None while it does."""
         ...
 
     def node_state(self, node_id: NodeId) -> NodeState:

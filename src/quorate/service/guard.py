@@ -124,8 +124,9 @@ class Guard:
             self._words.flush()
 
     def _pause(self) -> float:
-        left = self._deadline - boottime()
-        return min(POLL, left) if left > 0 else POLL
+        if self._is_past:
+            return POLL
+        return min(POLL, max(0.0, self._deadline - boottime()))  # 0: it has passed since this round began
 
     # --- the deadline ----------------------------------------------------------------------------------------------
 
@@ -263,6 +264,7 @@ def main() -> int:
     runtime: Path = options.runtime.absolute()
     words = Words()
     try:
+        runtime.mkdir(mode=0o700, exist_ok=True)  # systemd may start the guard before the first daemon
         file = GuardFile(runtime / GUARD_FILE)
         if not _lock(file):
             print(f"another guard guards {runtime}", file=sys.stderr)

@@ -21,7 +21,7 @@ from quorate.engine.migrations import Migrations
 from quorate.hosting.host import Host
 from quorate.hypervisor.definition import check_definition, complete_definition
 from quorate.hypervisor.definition_json import definition_to_json, parse_definition
-from quorate.server.services import CallContext, ProcessFacts, QemuProcess, VmDetails
+from quorate.server.services import CallContext, ProcessFacts, QemuProcess, SilentView, VmDetails
 from quorate.service.configuration import NodeConfiguration
 from quorate.service.inspection import Inspection
 
@@ -80,6 +80,18 @@ class Services:
     def host(self) -> Host:
         """The resources that this node hosts."""
         return self._host
+
+    def silent_view(self) -> SilentView | None:
+        """What was seen last of the cluster, while the database does not answer."""
+        lease = self._context.lease
+        if lease.is_writable or lease.is_joining:
+            return None
+        goes_on = "what runs here goes on" if lease.may_run else "nothing may run here, and what did was ended"
+        sentence = (
+            f"the database does not answer {self._context.node_name}: this is what it saw last, nothing is decided or "
+            f"started until it answers again, and {goes_on}"
+        )
+        return SilentView(self._context.view.snapshot, sentence)
 
     def node_state(self, node_id: NodeId) -> NodeState:
         """State of any node."""

@@ -1,10 +1,7 @@
 """Rules of R9 and R10, each taken out of the brains once: the world must notice.
 
-Two parts of the rules are not here, as no story can show that they are needed for safety:
+One part of the rules is not here, as no story can show that it is needed for safety:
 
-- *A node whose own lease is not held ends nobody's.* Once its lease and every promise to it are over, that is a lapse:
-  it has no `since_revision` then, and rule (a) fails by itself; before that nobody has ended its lease, so that
-  everybody asks it. What the rule spares is a transaction that a silent database would not answer.
 - *A node that can write refuses a promise.* Granted, the promise would be kept. But then a node that alone is cut off
   from the database would go on for ever out of everybody's sight: see the tests of what must happen.
 """
@@ -219,6 +216,18 @@ def promises_are_taken_from_the_dead(patch: Patch) -> None:
     patch.setitem(promise.TABLE[promise.Phase.ASKING], promise.NotGranted, Rule(handler, phases))
 
 
+def taker_needs_no_lease(patch: Patch) -> None:
+    """A node whose own lease may have been ended, so that it is asked for nothing, ends the leases of others."""
+    honest = observer.may_end
+
+    def may_end(
+        subject: observer.Subject, judge: observer.Judge, now: float, *, fenced: bool = False
+    ) -> observer.EndVerdict:
+        return honest(subject, replace(judge, is_held=True), now, fenced=fenced)
+
+    patch.setattr(observer, "may_end", may_end)
+
+
 UNSAFE: Mapping[Callable[[Patch], None], str] = {
     no_margin_on_a_lease: "lengthening",
     no_margin_on_a_promise: "outage",
@@ -236,6 +245,7 @@ UNSAFE: Mapping[Callable[[Patch], None], str] = {
     promises_are_not_kept: "outage",
     promise_revives: "return_into_silence",
     lapse_keeps_the_incarnation: "usurper",
+    taker_needs_no_lease: "",
     renewal_without_a_compare: "lengthening_with_a_late_write",
     shorter_lease_binds_when_answered: "shortening",
     longer_lease_holds_when_sent: "lengthening",

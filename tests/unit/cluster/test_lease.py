@@ -106,12 +106,19 @@ def test_a_lapse_begins_another_incarnation_and_an_answer_to_the_earlier_one_doe
     sending, _ = sent(held(), 4.0)
     assert sending.noticed(4.99).incarnation == "me.1"
     lapsed = sending.noticed(5.0)
-    assert (lapsed.incarnation, lapsed.since_revision, lapsed.deadline) == ("me.2", 0, 5.0)
+    assert (lapsed.incarnation, lapsed.since_revision, lapsed.deadline) == ("me.2", 10, 5.0)
     step = sending.step(Answered(11), 5.5)
     assert says(step.effects) and step.state.incarnation == "me.2"
     assert not step.state.is_held(5.5) and step.state.deadline == 5.0
     holder = renewed(step.state, 5.6, 12)
-    assert holder.is_held(5.6) and holder.since_revision == 12
+    assert holder.is_held(5.6) and holder.since_revision == 10, "nobody has ended it: everybody asks this daemon"
+
+
+def test_a_lapse_that_somebody_has_seen_the_end_of_is_a_new_beginning() -> None:
+    sending, _ = sent(held(), 6.0)
+    refused = sending.step(Refused(LeaseRecord("me.1", 1, 5.0, ended=True), 12), 6.1).state
+    assert refused.since_revision == 0
+    assert renewed(refused, 7.0, 15).since_revision == 15
 
 
 def test_the_record_says_the_new_incarnation_from_the_next_renewal_on() -> None:

@@ -135,13 +135,13 @@ def test_silence_is_a_lapse_and_the_next_answer_another_incarnation(rig: Rig) ->
     assert rig.keeper.start(5.0)
     rig.silent = True
     wait_for(lambda: not rig.keeper.is_held)
-    assert rig.keeper.incarnation == "me.2" and not rig.keeper.may_run and rig.keeper.since_revision == 0
+    assert rig.keeper.incarnation == "me.2" and not rig.keeper.may_run
     told = rig.deadlines()
     assert told[-1] <= boottime()
     rig.silent = False
     wait_for(lambda: rig.keeper.is_held)
     assert rig.record().incarnation == rig.keeper.incarnation == "me.2"
-    assert rig.keeper.since_revision > 1
+    assert rig.keeper.since_revision == 1, "nobody has ended it"
 
 
 def test_promises_carry_it_on_and_are_told_to_the_guard(rig: Rig) -> None:

@@ -65,6 +65,15 @@ def test_a_line_cut_at_the_hand_over_is_joined(tmp_path: Path, cut: int) -> None
     assert watch.report().last == 4
 
 
+@pytest.mark.parametrize("cut", range(1, 13))
+def test_half_a_line_of_a_guest_that_was_killed_does_not_hide_that_it_began_anew(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "log"
+    with SerialWatch(path) as watch:
+        path.write_bytes(b"Q 0000000001\n" + b"Q 0000000002"[:cut] + b"Q 0000000001\nQ 0000000002\n")
+    assert [line.count for line in watch.lines] == [1, 1, 2]
+    assert watch.report().repeated == (1,)
+
+
 def test_files_are_followed_while_they_grow(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"Q 0000000001\n")

@@ -47,7 +47,7 @@ from quorate.server.dispatcher import Dispatcher
 from quorate.server.http import HttpFace, build_app
 from quorate.server.inspection import NodeHealth
 from quorate.server.routing import MIGRATION_CODES
-from quorate.server.services import CallContext, ProcessFacts, QemuProcess, VmDetails
+from quorate.server.services import CallContext, ProcessFacts, QemuProcess, SilentView, VmDetails
 
 _MIGRATION_STEPS: Sequence[MigrationProgress] = (
     MigrationProgress(MigrationState.SETUP, 0, phase="preparing"),
@@ -219,12 +219,16 @@ class FakeNode:
         self.node_id = node_id
         self.node_name = name
         self.database = ClusterDatabase(MemoryStore(data))
+        self.silent: SilentView | None = None
         self.host = FakeHost(world, self)
         self.inspection = FakeInspection(world, node_id)
         self.fence_agents = FenceAgents(world.directory / "agents")
         self.dispatcher = Dispatcher(self)
         self.face = HttpFace(build_app(self, self.dispatcher), world.directory / f"{name}.sock")
         self._later: set[asyncio.Task[None]] = set()
+
+    def silent_view(self) -> SilentView | None:
+        return self.silent
 
     def node_state(self, node_id: NodeId) -> NodeState:
         """Up, unless it was said to be down or paused."""

@@ -61,6 +61,9 @@ def _page(facts: JsonObject) -> "RenderableType":
     parts.append(vm_rows(machines) if machines else "No virtual machines yet: quorate vm create NAME --guest builtin\n")
     if others:
         parts.append(group_rows(others))
+    silence = json_text(json_object(facts, "cluster"), "database")
+    if silence:
+        parts.insert(0, Text(silence, style="yellow"))
     reasons = reason_lines([*machines, *others])
     if reasons:
         parts.append(Text(reasons + "\n"))

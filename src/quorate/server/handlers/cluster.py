@@ -63,10 +63,12 @@ async def get_status(call: Call) -> Values:
     seen = await view.collect(call)
     snapshot = call.snapshot
     coordinator = coordinating_node(snapshot)
+    silent = call.services.silent_view()
     cluster: JsonObject = {
         "name": snapshot.cluster.name,
         "id": snapshot.cluster.instance_id,
         "coordinator": "" if coordinator is None else lookup.node_name(snapshot, coordinator),
+        "database": "" if silent is None else silent.sentence,
     }
     return Values(
         {
