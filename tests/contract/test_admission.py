@@ -411,6 +411,7 @@ def test_a_cluster_is_not_made_on_a_machine_whose_clock_is_not_that_of_etcd(lab:
         ("AddEvictDelay=601", Status.ERROR_INVALID_DATA),
         ("AddEvictDelay=soon", Status.ERROR_INVALID_PARAMETER),
         ("ClusterFunctionalLevel=99", Status.ERROR_INVALID_PARAMETER),
+        ("SameSubnetDelay=250", Status.ERROR_INVALID_PARAMETER),  # 1.25 s: too short for etcd
     ],
 )
 def test_an_unknown_property_and_one_out_of_range_change_nothing(assignment: str, status: Status, lab: Lab) -> None:

@@ -55,7 +55,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         {
             "list": (f"{_C}.node:list_", "List them with state and processes."),
             "pause": (f"{_C}.node:pause_", "Let one take no new virtual machines."),
-            "resume": (f"{_C}.node:resume_", "End a pause."),
+            "resume": (f"{_C}.node:resume_", "End a pause or a quarantine."),
             "set": (f"{_C}.node:set_", "Set properties of one."),
             "token": (f"{_C}.members:token_", "Print a token with which one machine may join."),
             "join": (f"{_C}.members:join_", "Let this machine join a cluster."),

@@ -139,7 +139,7 @@ class Node(_Object):
         return (await self.client.call("PauseNode", node=self.id)).number("status")
 
     async def resume(self) -> int:
-        """End the pause. Raises RefusalError 5058 when it is not paused."""
+        """End a pause and a quarantine. Raises RefusalError 5058 when it is in neither."""
         return (await self.client.call("ResumeNode", node=self.id)).number("status")
 
 

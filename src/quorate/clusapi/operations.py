@@ -112,7 +112,7 @@ _NODE_OPERATIONS: Final = (
     _read("GetNodeId", "Find a node.", (_CLUSTER_NODE,), (_ID, _NAME), _ANY, 48, 66, 118),
     _read("GetNodeState", "State of a node.", (_CLUSTER_NODE,), (_STATE,), _ANY, 68),
     _change("PauseNode", "Take no new groups on a node.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 69),
-    _change("ResumeNode", "End a pause.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 70),
+    _change("ResumeNode", "End a pause and a quarantine.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 70),
     _control("NodeControl", "A control code for a node.", (_CLUSTER_NODE,), _ANY, 79, 78),
     _read("CreateNodeEnum", "List what belongs to a node.", (_CLUSTER_NODE, _ENUM_MASK), (_ENTRIES,), _ANY, 101, 124),
     _read(

@@ -247,6 +247,7 @@ def _coordinate(s: Coordinator, event: object, now: float) -> _Step:
     noting = _note_role(taking.state, picture)
     moments = [word.at + ASK_AGAIN for word in taking.state.words.values()]
     assert picture.role is not None, "it names this node"
+    moments.append(now + picture.waits_until - picture.clock)
     moments.append(now + max(1.0, CLOCK_PERIOD - (picture.clock - picture.role.clock)))
     return Step(noting.state, (*ends, *taking.effects, *noting.effects, *_wake(picture, now, *moments)))
 

@@ -104,6 +104,8 @@ def _decide(
     picture: Picture, room: Room, group: GroupPicture, words: Mapping[tuple[GroupId, int], GiverWord]
 ) -> Decision:
     dead = picture.name(group.owner)
+    if _is_waited_for(picture, group.owner):
+        return Stays(group.id, _WAITED_FOR.format(dead, picture.settings.group_wait_delay))
     how = f"{dead} is down"
     if group.giver is not None and group.giver != group.owner and not _is_gone(picture, group.giver):
         giver = picture.name(group.giver)
@@ -118,6 +120,18 @@ def _decide(
             case GiverWord.GONE:
                 how += f" and {giver} has nothing left of it"
     return _place(picture, room, group, how)
+
+
+_WAITED_FOR: Final = (
+    "{} has not been up since the database was restored: it is waited for until {:g} s after the cluster has formed"
+    " (ClusterGroupWaitDelay)"
+)
+
+
+def _is_waited_for(picture: Picture, owner: NodeId) -> bool:
+    """Tell whether a node may just be on its way up: after a restore the first one must not take what all have."""
+    lease = picture.nodes[owner].lease
+    return lease is not None and lease.is_restored and picture.clock < picture.waits_until
 
 
 def _is_gone(picture: Picture, giver: NodeId) -> bool:

@@ -43,7 +43,7 @@ class Settings:
     """ClusterGroupWaitDelay."""
     quarantine_threshold: int = 3
     """QuarantineThreshold: lapses within an hour."""
-    quarantine_duration: int = 0
+    quarantine_duration: int = 7200
     """QuarantineDuration; 0 quarantines nobody, 0xFFFFFFFF until a person ends it."""
 
 
@@ -60,6 +60,8 @@ class LeaseView:
     again_at: float | None = None
     """When to ask again, on CLOCK_BOOTTIME; None: time alone will not do."""
     sentence: str = ""
+    is_restored: bool = False
+    """The database was restored, and this node has not been up since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,11 @@ class Picture:
     """In the order of their numbers."""
     groups: Mapping[GroupId, GroupPicture]
     role: Role | None = None
+
+    @property
+    def waits_until(self) -> float:
+        """Until when, in the cluster's time, nodes that have not been up since a restore are waited for."""
+        return 0.0 if self.role is None else self.role.formed + self.settings.group_wait_delay
 
     def name(self, node: NodeId | None) -> str:
         """Give a node's name, for people."""

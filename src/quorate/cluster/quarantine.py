@@ -3,7 +3,7 @@
 A lapse is a lease that ended. As many as QuarantineThreshold within an hour and the node is quarantined: it may be a
 member, but nothing is placed on it, for QuarantineDuration. At most a quarter of the nodes, and one in a small cluster,
 is quarantined at a time: a cluster that distrusts all its nodes runs nothing.
-QuarantineDuration 0, the page's default, quarantines nobody. All times are the cluster's.
+QuarantineDuration 0 quarantines nobody. All times are the cluster's.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,10 @@ def new_lapses(picture: Picture, role: Role) -> tuple[Lapse, ...]:
     return tuple(
         Lapse(node.id, node.lease.incarnation, picture.clock)
         for node in picture.nodes.values()
-        if node.lease is not None and node.is_dead and (node.id, node.lease.incarnation) not in counted
+        if node.lease is not None
+        and node.is_dead
+        and not node.lease.is_restored
+        and (node.id, node.lease.incarnation) not in counted
     )
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
-from quorate.clusapi.states import GroupType
+from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.contract import Record, Store
@@ -28,6 +28,7 @@ from quorate.database.registry import ValueChanges, plan_values
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo, SnapshotBuilder
 from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
 
+STATUS_INFORMATION = "StatusInformation"
 Events = Sequence[EventRecord]
 """Events that are written in the same transaction, so that they are there exactly when what they tell is true."""
 
@@ -85,10 +86,18 @@ class Administration:
         return (await commit_until_done(self._store, plan))[1]
 
     async def set_node_paused(self, node: NodeId, paused: bool, *, events: Events = ()) -> None:
-        """Note that a node takes no new groups, or that it does again. Raises CallerError for an unknown node."""
-        if await self._store.get(keys.registry_key(keys.node_path(node))) is None:
+        """Note that a node takes no new groups, or that it does again: that ends a quarantine as well.
+
+        Raises CallerError for an unknown node.
+        """
+        record = await self._store.get(keys.registry_key(keys.node_path(node)))
+        if record is None:
             raise CallerError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"the cluster has no node {node!r}")
-        await self.set_values(keys.node_path(node), {"Paused": RegistryValue.dword(paused)}, events=events)
+        values = {"Paused": RegistryValue.dword(paused)}
+        status = KeyRecord.decode(record.value).values.number(STATUS_INFORMATION)
+        if not paused and status & NodeStatus.QUARANTINED:
+            values[STATUS_INFORMATION] = RegistryValue.dword(status & ~NodeStatus.QUARANTINED)
+        await self.set_values(keys.node_path(node), values, events=events)
 
     async def rename_cluster(self, name: str, *, events: Events = ()) -> None:
         """Give the cluster another name."""

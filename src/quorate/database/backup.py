@@ -36,6 +36,8 @@ EPOCH_STEP: Final = 1_000_000
 NUMBER_STEP: Final = 16
 """Added to every counter: more nodes than can have joined since the backup, where the database of then is lost."""
 RESTORED_LEASE: Final = 5.0
+RESTORED: Final = "restored"
+"""The incarnation of a lease of a node that has not been up since the restore."""
 LEFT_OUT: Final = (keys.LEASES, keys.NODE_FACTS, keys.TOKENS, keys.EVENTS, keys.COORDINATOR, keys.FENCED)
 
 Records = Mapping[str, bytes]
@@ -247,7 +249,7 @@ def _raised(value: bytes, current: bytes | None) -> bytes:
 def _ended_lease(current: bytes | None) -> bytes:
     """Every node is down as a fact, and begins anew."""
     sequence = 0 if current is None else Lease.decode(current).sequence
-    return Lease("restored", sequence + 1, RESTORED_LEASE, ended=True).encode()
+    return Lease(RESTORED, sequence + 1, RESTORED_LEASE, ended=True).encode()
 
 
 def live_leases(records: Iterable[tuple[str, bytes]]) -> dict[NodeId, Lease]:

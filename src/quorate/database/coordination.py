@@ -10,7 +10,7 @@ from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import NodeStatus
 from quorate.database import keys
-from quorate.database.administration import changed_key
+from quorate.database.administration import STATUS_INFORMATION, changed_key
 from quorate.database.contract import Compare, Store
 from quorate.database.events import EventLog
 from quorate.database.failover_records import CoordinatorRecord
@@ -18,8 +18,6 @@ from quorate.database.plan import Plan
 from quorate.database.records import Lease, Versioned
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.database.values import RegistryValue
-
-STATUS_INFORMATION = "StatusInformation"
 
 
 class Coordination:

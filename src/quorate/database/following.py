@@ -70,18 +70,29 @@ class Revisions:
     def __init__(self, store: Store) -> None:
         """Ask nothing yet."""
         self._store = store
-        self._asked: asyncio.Task[int] | None = None
+        self._asking: asyncio.Future[None] | None = None
+        """Done when the question that was asked last is answered; None when it is."""
         self._next: asyncio.Task[int] | None = None
 
     async def now(self) -> int:
         """The revision at this moment or a later one. Raises StoreUnavailable."""
+        if self._asking is None:
+            return await self._ask()
         if self._next is None:
-            self._next = asyncio.create_task(self._ask(self._asked), name="the store's revision")
+            self._next = asyncio.create_task(self._ask_after(self._asking), name="the store's revision")
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, if nobody waits
         return await asyncio.shield(self._next)
 
-    async def _ask(self, before: asyncio.Task[int] | None) -> int:
-        if before is not None:
-            await asyncio.wait((before,), timeout=PATIENCE)
-        self._asked, self._next = self._next, None  # who comes from now on waits for another one
-        return (await self._store.range()).revision
+    async def _ask_after(self, asking: asyncio.Future[None]) -> int:
+        await asyncio.wait((asking,), timeout=PATIENCE)
+        self._next = None  # who comes from now on waits for another one
+        return await self._ask()
+
+    async def _ask(self) -> int:
+        asking = self._asking = asyncio.get_running_loop().create_future()
+        try:
+            return (await self._store.range()).revision
+        finally:
+            asking.set_result(None)
+            if self._asking is asking:
+                self._asking = None

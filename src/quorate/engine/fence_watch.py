@@ -1,6 +1,7 @@
 """Who is to be fenced: silent nodes whose lease proves nothing, or not yet; asked for by one node at a time."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import structlog
@@ -65,27 +66,34 @@ class FenceWatch:
 
     def look(self) -> None:
         """Ask for whom it is time; nothing while this node cannot judge, or another one does."""
-        if not self._context.lease.is_held or not self._judgement.is_writable() or not self._is_ours():
+        if not self._context.lease.is_held or not self._judgement.is_writable():
             return
         snapshot = self._context.view.snapshot
         after = float(snapshot.cluster.properties.number("FenceAfter", 0))
-        for node, lease in snapshot.leases.items():
-            sighting = self._context.view.sighting(node)
-            if node == self._context.node or lease.value.ended or sighting is None:
-                continue
-            silent = boottime() - sighting.at
-            is_over = self._judgement.node_state(node) is NodeState.DOWN
-            if not is_over and not 0.0 < after <= silent:
-                continue
+        silent = {node: seconds for node in snapshot.leases if (seconds := self._silence(node, after)) is not None}
+        if not silent or not self._is_ours(silent):
+            return
+        for node, seconds in silent.items():
             verdict = self._judgement.may_end(node)
-            if asks_agents(silent, after, is_over=is_over, may_end=verdict.allowed):
+            is_over = self._judgement.node_state(node) is NodeState.DOWN
+            if asks_agents(seconds, after, is_over=is_over, may_end=verdict.allowed):
                 name = self._context.name_of(node)
-                self._fencing.begin(node, f"{name} has been silent for {silent:.1f} s: {verdict.sentence}")
+                self._fencing.begin(node, f"{name} has been silent for {seconds:.1f} s: {verdict.sentence}")
 
-    def _is_ours(self) -> bool:
-        """Tell whether this node coordinates, or would be the next to: of those that are up, the lowest number."""
+    def _silence(self, node: NodeId, after: float) -> float | None:
+        """Seconds for which another node has been silent, if that is long enough to be thought about."""
+        lease, sighting = self._context.view.snapshot.leases[node], self._context.view.sighting(node)
+        if node == self._context.node or lease.value.ended or sighting is None:
+            return None
+        seconds = boottime() - sighting.at
+        is_long = 0.0 < after <= seconds or self._judgement.node_state(node) is NodeState.DOWN
+        return seconds if is_long else None
+
+    def _is_ours(self, silent: Collection[NodeId]) -> bool:
+        """Tell whether this node coordinates, or would be the next to: the lowest number that is not silent."""
         snapshot = self._context.view.snapshot
-        up = [n for n in snapshot.nodes if self._judgement.node_state(n) in (NodeState.UP, NodeState.PAUSED)]
+        states = (NodeState.UP, NodeState.PAUSED)
+        up = [n for n in snapshot.nodes if n not in silent and self._judgement.node_state(n) in states]
         role = snapshot.coordinator
         if role is not None and role.value.node in up:
             return role.value.node == self._context.node

@@ -69,6 +69,8 @@ class Groups:
         self._upkeep = GroupUpkeep(self._holdings, self._starts, self._moves, picture)
         self._owned = self._holdings.owned
         self._attached = self._holdings.attached
+        self._in_line: dict[GroupId, tuple[GroupInfo, Mapping[ResourceId, ResourceInfo]]] = {}
+        """Of the groups that the host has, the snapshot's own objects by which that was found to be so."""
         self._first_look = True
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,12 +159,28 @@ class Groups:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for group_id in tuple(self._owned):
+            for group_id in self._owned.keys() - set(self._ours()):
                 await self._supervised(group_id, self._settle_owned)
-            for group in self._context.view.snapshot.groups_of(self._context.node):
-                await self._supervised(group.id, self._settle_ours)
+            ours = self._ours()
+            come = {group_id for group_id in ours if group_id not in self._attached}
+            # All at a time: a dead node's come by the hundred.
+            await asyncio.gather(*(self._supervised(one, self._settle_ours) for one in ours if one in come))
+            snapshot = self._context.view.snapshot
+            for group_id in [one for one in ours if one not in come and not self._is_in_line(snapshot, one)]:
+                await self._supervised(group_id, self._settle_ours)
             self._first_look = False
             self._starts.look()
+
+    def _ours(self) -> list[GroupId]:
+        """The groups that the record gives to this node."""
+        snapshot, me = self._context.view.snapshot, self._context.node
+        owners = snapshot.ownership
+        return [id_ for id_ in snapshot.groups if (owner := owners.get(id_)) is not None and owner.value.holder == me]
+
+    def _is_in_line(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
+        """Tell whether the host has a group as the snapshot shows it, without comparing anything of it."""
+        info, resources = self._in_line.get(group, (None, None))
+        return group in self._attached and info is snapshot.groups.get(group) and resources is snapshot.resources
 
     async def _supervised(self, group_id: GroupId, settle: Callable[[GroupId], Awaitable[None]]) -> None:
         """Bring one group in line; whatever goes wrong with it holds up no other, and is tried again."""
@@ -189,8 +207,11 @@ class Groups:
         if group is None or snapshot.owner_of(group_id) != self._context.node or self._holdings.is_busy(group_id):
             return
         known = _facts_revisions(group, snapshot.resources_of(group_id))
-        if self._attached.get(group_id) != known and not self._is_older(snapshot, group_id):
+        if self._attached.get(group_id) != known:
+            if self._is_older(snapshot, group_id):
+                return
             await self._take_on(group, snapshot, known)
+        self._in_line[group_id] = (group, snapshot.resources)
 
     def _is_older(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether this node knows the group's record from a write that the snapshot does not show yet."""
@@ -262,13 +283,14 @@ class Groups:
     async def _let_go(self, group: GroupId) -> None:
         owned = self._owned.pop(group, None)
         self._attached.pop(group, None)
-        await self._host.detach_group(group, end=True)
+        self._in_line.pop(group, None)
         if isinstance(owned, HostedVm):
             if owned.instance is not None:
-                # The record names another node: whatever this is, it may not run (I2).
+                # The record names another node: whatever this is, it may not run (I2). Nothing is awaited before.
                 _log.error("a virtual machine that is not ours any more is ended here", vm=owned.name)
                 owned.instance.kill()
             self._migrations.let_go(group)
+        await self._host.detach_group(group, end=True)
 
     # --- news of migrations and of VMs that are gone ---------------------------------------------------------------
 
@@ -292,6 +314,7 @@ class Groups:
     async def _on_left(self, group: GroupId) -> None:
         self._owned.pop(group, None)
         self._attached.pop(group, None)
+        self._in_line.pop(group, None)
         await self._host.detach_group(group, end=True)  # what is in the group besides the VM comes online over there
         self._changed.set()
 

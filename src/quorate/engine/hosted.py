@@ -74,6 +74,10 @@ async def write_ownership(
     return CasAnswered(cas.attempt, to_brain(answer))
 
 
+def _unchanged(run: RunState) -> RunState:
+    return run
+
+
 def _forget_standstill(run: RunState, states: Mapping[ResourceId, ResourceState]) -> RunState:
     """A group that is on its way, or that nobody wants online any more, waits for nothing and has not been given up."""
     comes = any(state is ResourceState.ONLINE or state.is_pending for state in states.values())
@@ -305,17 +309,23 @@ class HostedVm(OwnedGroup):
 
         await self.write(change, events)
 
-    async def keep(self, image: ImageId, doing: str) -> None:
+    async def keep(self, image: ImageId, doing: str, state: VmState | None = None, sentence: str = "") -> None:
         """Begin a start with a write of ownership of our own (R1): the record names us and this image afterwards.
+
+        With a ``state`` VmState is written along with it, as `set_state` does.
 
         Raises:
             RefusalError: 5016, another node owns the VM.
             FaultError: the database did not answer; nothing may be started.
         """
+        change: Callable[[RunState], RunState] = _unchanged
+        events: Sequence[EventRecord] = ()
+        if state is not None:
+            change, events = self._state_change(state, sentence, lambda vm: vm)
         for attempt in range(1, 6):
             self.check_ours(doing)
             cas = Cas(CasKind.KEEP, attempt, to_brain(self.ownership), self.context.node, image)
-            answer = await self.change_owner(cas, lambda run: run)
+            answer = await self.change_owner(cas, change, events)
             if isinstance(answer, CasAnswered):
                 return
             if isinstance(answer, CasRefused):

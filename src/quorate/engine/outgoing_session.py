@@ -29,6 +29,9 @@ from quorate.peers.messages import OfSession, Prepare, SessionAnswer
 
 STOP_PATIENCE = 1.5
 """Seconds that the destination's daemon has to answer once the guest stands still for it; below SILENCE_LIMIT."""
+CANCEL_PATIENCE = 10.0
+"""Seconds after which a QEMU that still says "cancelling" is waited for no longer. One whose channels break while they
+are being set up may say so for as long as it lives (10.0 does); it completes no more, and so stops no guest."""
 
 _log = structlog.get_logger("migration")
 
@@ -240,8 +243,15 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             return
         if seen.status is hv.MigrationStatus.NONE:
             self.post(e.TransferCancelled("no transfer was under way"))
+        elif seen.status is hv.MigrationStatus.CANCELLING and self._has_waited_for_cancel():
+            sentence = "QEMU does not come to an end with cancelling: it can send nothing until it is started anew"
+            _log.warning("migration", vm=self.vm.name, sentence=sentence)
+            self.post(e.TransferCancelled(sentence))
         else:
             self._on_transfer(seen.status, seen.sentence)
+
+    def _has_waited_for_cancel(self) -> bool:
+        return self.brain.phase is Phase.CANCELLING and self._context.now() - self.brain.since >= CANCEL_PATIENCE
 
     async def _stop_guest(self) -> None:
         """Stop the guest, and ask meanwhile: it shall not stand still for a destination whose daemon says nothing."""

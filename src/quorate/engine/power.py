@@ -70,8 +70,7 @@ class Power:
         before = vm.state
         await self._context.guard.wait_live(f"the start of {vm.name}")  # before anything has changed
         incarnation = self._context.lease.incarnation
-        await vm.keep(image, "the start")
-        await vm.set_state(VmState.STARTING, f"starting on {self._context.node_name}")
+        await vm.keep(image, "the start", VmState.STARTING, f"starting on {self._context.node_name}")
         try:
             instance = await self._launch(vm, definition, pinned, image, saved, progress)
             await let_run(self._context, instance, vm.name, "the start", incarnation, new=True)

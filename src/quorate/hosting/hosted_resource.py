@@ -160,8 +160,10 @@ class HostedResource:
         """Take over the timeouts and intervals as they are stored; the old ones hold if the database is silent."""
         scope = PropertyScope.COMMON
         try:
-            of_type = await self._around.store.read(TypeProperties(self.facts.type, scope))
-            self._common = await self._around.store.read(ResourceProperties(self.facts.id, scope))
+            of_type, self._common = await asyncio.gather(
+                self._around.store.read(TypeProperties(self.facts.type, scope)),
+                self._around.store.read(ResourceProperties(self.facts.id, scope)),
+            )
         except FaultError as error:
             _log.warning("the properties of resource %s are not known yet: %s", self.facts.id, error)
             return

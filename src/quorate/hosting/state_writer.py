@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from quorate.clusapi.errors import ClusterError, FaultError
@@ -11,12 +12,16 @@ from quorate.clusapi.states import ResourceState
 from quorate.hosting.contract import RunStates
 
 _RETRY_AFTER: Final = 1.0  # seconds, when the database does not answer
+_PASSING: Final = 0.02  # seconds for which a pending state may go unwritten: most are over by then
 
 _log = logging.getLogger(__name__)
 
 
 class StateWriter:
-    """The writer of one group: changes that come while a write is under way go into the next one."""
+    """The writer of one group: changes that come while a write is under way go into the next one.
+
+    A state that is pending is written a little later than one that stays.
+    """
 
     def __init__(
         self, run_states: RunStates, group_id: GroupId, states: Callable[[], Mapping[ResourceId, ResourceState]]
@@ -26,6 +31,7 @@ class StateWriter:
         self._group_id = group_id
         self._states = states
         self._writing = asyncio.Lock()
+        self._news = asyncio.Event()
         self._written: Mapping[ResourceId, ResourceState] | None = None
         self._persistent: bool | None = None  # what has still to be written of it
         self._task: asyncio.Task[None] | None = None
@@ -39,6 +45,7 @@ class StateWriter:
         """Write the states soon; ``persistent_state`` None leaves that as it is."""
         if persistent_state is not None:
             self._persistent = persistent_state
+        self._news.set()
         if self.is_idle:
             self._task = asyncio.create_task(self._write_until_done(), name=f"states of group {self._group_id}")
 
@@ -69,8 +76,17 @@ class StateWriter:
             if self._persistent is persistent:
                 self._persistent = None
 
+    async def _wait_while_passing(self) -> None:
+        """Let states that are only passed through go by: a start is then one write, and not one of each step."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PASSING):
+                while self._persistent is None and any(state.is_pending for state in self._states().values()):
+                    self._news.clear()
+                    await self._news.wait()
+
     async def _write_until_done(self) -> None:
         while self._persistent is not None or self._states() != self._written:
+            await self._wait_while_passing()
             try:
                 await self._write()
             except FaultError as error:

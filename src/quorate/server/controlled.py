@@ -17,7 +17,7 @@ from quorate.hosting.property_table import DWORD_MAX, PropertyTable, with_change
 from quorate.hosting.registry_properties import from_registry, to_registry
 from quorate.server.call import Call
 from quorate.server.object_codes import Changes, ControlledObject
-from quorate.server.properties.cluster import CLUSTER_COMMON
+from quorate.server.properties.cluster import CLUSTER_COMMON, check_lease
 from quorate.server.properties.group import DEFAULT_OWNER, GROUP_COMMON, NAME, PERSISTENT_STATE
 from quorate.server.properties.node import NODE_COMMON
 from quorate.server.version import API_MAJOR, API_MINOR
@@ -89,6 +89,7 @@ def cluster_object(call: Call) -> ControlledObject:
         common=_with(CLUSTER_COMMON, stored, {LEVEL: info.level}),
         changed=EventKind.CLUSTER_PROPERTY,
         write=KeyWriter(call, keys.CLUSTER),
+        check=lambda changes, values: check_lease(changes, values, call.services.shortest_lease),
     )
 
 

@@ -19,7 +19,7 @@ from quorate.clusapi.status import Status
 from quorate.database.plan import check_name
 from quorate.hosting.contract import Parameters, PropertyScope
 from quorate.hosting.property_codes import PROPERTY_CODES, PropertyRequest, answer_from_table
-from quorate.hosting.property_table import NO_TABLE, PropertyTable, find_value
+from quorate.hosting.property_table import NO_TABLE, PropertyTable, find_value, with_changes
 from quorate.hosting.registry_properties import from_registry, to_registry
 from quorate.server.call import Call
 
@@ -38,6 +38,12 @@ NAME: Final = "Name"
 Changes = Mapping[str, PropertyValue]
 WriteCommon = Callable[[Changes, Sequence[EventRecord]], Awaitable[None]]
 """Stores checked common properties with their event, all or none."""
+Check = Callable[[Changes, Parameters], None]
+"""Looks at changes, and at all common properties as they would leave them. Raises CallerError."""
+
+
+def _nothing_more(changes: Changes, values: Parameters) -> None:
+    """Every property is checked by itself alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class ControlledObject:
     common: Parameters  # their values: what is stored, and what is kept elsewhere or computed
     changed: EventKind  # the event of a changed property
     write: WriteCommon
+    check: Check = _nothing_more  # what properties must be together
     more: Mapping[int, bytes] = field(default_factory=dict)  # what codes of this kind alone answer
 
 
@@ -104,6 +111,7 @@ async def _common(call: Call, object_: ControlledObject, request: PropertyReques
     if request not in (PropertyRequest.SET, PropertyRequest.VALIDATE):
         return answer_from_table(request, object_.table, object_.common, data).output
     changes = object_.table.parse_changes(data)
+    object_.check(changes, with_changes(object_.common, changes))
     name = changes.get(NAME)
     if name is not None:
         check_name(object_.kind.name.lower(), str(name.value))

@@ -9,7 +9,7 @@ from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import GroupMoveFlags, NodeState, ResourceState, VmResdllContext, VmState
+from quorate.clusapi.states import GroupMoveFlags, NodeState, NodeStatus, ResourceState, VmResdllContext, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
@@ -146,6 +146,11 @@ class NodeServices(Protocol):
         ...
 
     @property
+    def shortest_lease(self) -> float:
+        """Seconds that a lease must have at least, as the cluster database is kept; 0: no matter."""
+        ...
+
+    @property
     def fence_agents(self) -> FenceAgents:
         """The fence agents that are installed on this node."""
         ...
@@ -166,6 +171,14 @@ class NodeServices(Protocol):
 
     def node_state(self, node_id: NodeId) -> NodeState:
         """State of any node, from leases and the pause mark."""
+        ...
+
+    def silent_lease(self, node_id: NodeId) -> int | None:
+        """The revision of the lease that has stood for so long that its node is down; None: it is not, or ended."""
+        ...
+
+    def node_status(self, node_id: NodeId) -> NodeStatus:
+        """What is to be said of any node besides its state; isolated is this node alone, when it is."""
         ...
 
     async def forward(self, node_id: NodeId, operation: str, request: JsonObject) -> JsonObject:
@@ -212,7 +225,7 @@ class NodeServices(Protocol):
         ...
 
     async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
-        """End a pause; RefusalError 5058 when the node is not paused."""
+        """End a pause and a quarantine; RefusalError 5058 when the node is in neither."""
         ...
 
     async def check_virtual_machine(self, vm_id: VmId, definition: JsonObject) -> JsonObject:

@@ -10,7 +10,15 @@ from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_object, json_objects, json_text
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import GroupState, MigrationState, NodeState, ResourceState, VmState, group_state
+from quorate.clusapi.states import (
+    GroupState,
+    MigrationState,
+    NodeState,
+    NodeStatus,
+    ResourceState,
+    VmState,
+    group_state,
+)
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo
 from quorate.hosting.monitor_pool import MonitorFacts
 from quorate.server import lookup
@@ -30,6 +38,8 @@ class ClusterView:
     reports: Mapping[NodeId, JsonObject]
     stays: Mapping[GroupId, str] = field(default_factory=dict)
     """Why groups of dead nodes are not taken over."""
+    statuses: Mapping[NodeId, NodeStatus] = field(default_factory=dict)
+    """What is to be said of nodes besides their state."""
 
     def nodes(self) -> list[dict[str, JsonValue]]:
         """Every node, by number."""
@@ -147,12 +157,15 @@ class ClusterView:
 
     def _node(self, info: NodeInfo) -> dict[str, JsonValue]:
         state = self.states.get(info.id, NodeState.UNKNOWN)
+        status = self.statuses.get(info.id, info.status)
         processes = json_object(self.reports.get(info.id, {}), "processes")
         return {
             "id": info.id,
             "name": info.name,
             "state": state.dword,
             "state_name": state.name,
+            "status": int(status),
+            "status_names": [bit.name for bit in status],
             "daemon_pid": processes.get("daemon_pid"),
             "qemu": json_objects(processes, "qemu"),
             "monitors": json_objects(processes, "monitors"),
@@ -207,7 +220,8 @@ async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> Cluster
     reports = {node_id: answer for node_id, answer in zip(asked, answers, strict=True) if answer is not None}
     lost = any(states.get(snapshot.owner_of(group) or NodeId("")) is NodeState.DOWN for group in snapshot.groups)
     stays = reasons_to_stay(services.inspection.picture()) if lost else {}
-    return ClusterView(snapshot, states, reports, stays)
+    statuses = {node_id: services.node_status(node_id) for node_id in snapshot.nodes}
+    return ClusterView(snapshot, states, reports, stays, statuses)
 
 
 async def _report_of(call: Call, node_id: NodeId) -> JsonObject | None:

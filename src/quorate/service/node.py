@@ -198,7 +198,13 @@ class Node:
             make_picture=self._pictures.current,
         )
         self._services = Services(
-            self._context, self._configuration, self._host, self._migrations, self._groups, self._inspection
+            self._context,
+            self._configuration,
+            self._host,
+            self._migrations,
+            self._groups,
+            self._inspection,
+            self._stores.shortest_lease,
         )
         self._dispatcher = Dispatcher(self._services)
         self._admissions = Admissions(self._database, self._configuration.node)

@@ -10,7 +10,7 @@ from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject
-from quorate.clusapi.states import GroupMoveFlags, NodeState, VmResdllContext
+from quorate.clusapi.states import GroupMoveFlags, NodeState, NodeStatus, VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
@@ -41,8 +41,10 @@ class Services:
         migrations: Migrations,
         groups: Groups,
         inspection: Inspection,
+        shortest_lease: float,
     ) -> None:
         """Hand on to these."""
+        self._shortest_lease = shortest_lease
         self._context = context
         self._configuration = configuration
         self._host = host
@@ -65,6 +67,11 @@ class Services:
     def database(self) -> ClusterDatabase:
         """The cluster database."""
         return self._context.database
+
+    @property
+    def shortest_lease(self) -> float:
+        """Seconds that a lease must have at least."""
+        return self._shortest_lease
 
     @property
     def fence_agents(self) -> FenceAgents:
@@ -96,6 +103,23 @@ class Services:
     def node_state(self, node_id: NodeId) -> NodeState:
         """State of any node."""
         return self._context.view.node_state(node_id)
+
+    def silent_lease(self, node_id: NodeId) -> int | None:
+        """The revision of the lease that has stood for so long that its node is down."""
+        view = self._context.view
+        lease = view.snapshot.leases.get(node_id)
+        if lease is None or lease.value.ended or view.node_state(node_id) is not NodeState.DOWN:
+            return None
+        return lease.revision
+
+    def node_status(self, node_id: NodeId) -> NodeStatus:
+        """What is to be said of any node besides its state."""
+        info = self._context.view.snapshot.nodes.get(node_id)
+        status = NodeStatus.NORMAL if info is None else info.status & ~NodeStatus.ISOLATED
+        lease = self._context.lease
+        if node_id == self.node_id and lease.may_run and not lease.is_held:
+            status |= NodeStatus.ISOLATED
+        return status
 
     async def forward(self, node_id: NodeId, operation: str, request: JsonObject) -> JsonObject:
         """Have another node answer."""
@@ -146,9 +170,11 @@ class Services:
         return Status.ERROR_SUCCESS
 
     async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
-        """End a pause."""
-        if not (await self.database.snapshot()).node(node_id).paused:
-            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_PAUSED, f"{self._context.name_of(node_id)} is not paused")
+        """End a pause and a quarantine."""
+        node = (await self.database.snapshot()).node(node_id)
+        if not node.paused and not node.status & NodeStatus.QUARANTINED:
+            sentence = f"{self._context.name_of(node_id)} is neither paused nor quarantined"
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_PAUSED, sentence)
         await self._set_paused(node_id, False, context)
         return Status.ERROR_SUCCESS
 

@@ -15,6 +15,7 @@ from quorate.database.etcd.settings import EtcdSettings
 from quorate.database.maintenance import StoreMaintenance
 from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
 from quorate.database.sqlite_maintenance import SqliteMaintenance
+from quorate.server.properties.cluster import explain_short_lease
 
 SHORTEST_LEASE_ON_ETCD: Final = 3.0
 """Seconds. When its leader dies etcd answers nobody for 1 to 2.5 s; a shorter lease would end for that alone."""
@@ -34,12 +35,8 @@ class Stores:
     def check_lease(self, duration: float) -> None:
         """Refuse a lease that is too short for this store. Raises RefusalError."""
         if duration < self.shortest_lease:
-            raise RefusalError(
-                Status.ERROR_CLUSTER_INVALID_REQUEST,
-                f"a lease of {duration:g} s (SameSubnetDelay times SameSubnetThreshold) is too short for a cluster"
-                f" database in etcd, which may be silent for 2.5 s while it elects a leader: it must have"
-                f" {self.shortest_lease:g} s at least",
-            )
+            sentence = explain_short_lease(duration, self.shortest_lease)
+            raise RefusalError(Status.ERROR_CLUSTER_INVALID_REQUEST, sentence)
 
 
 async def open_stores(database: Path | EtcdSettings) -> Stores:

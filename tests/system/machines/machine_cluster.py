@@ -71,6 +71,8 @@ class MachineCluster(ClusterUnderTest):
         self.start_daemon(first)
         self.client = BlockingClient.at(str(self.directory))
         self.wait_up(first)
+        # Tests take nodes away more often than three times within an hour.
+        self.quorate(first, "--cluster", self.directory, "cluster", "set", "QuarantineDuration=0")
         for node in others:
             token = self.quorate(first, "--cluster", self.directory, "node", "token").strip().splitlines()[-1]
             self.quorate(node, "node", "join", token, *self._place(node))

@@ -12,6 +12,8 @@ import pytest
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.cli.main import run
+from quorate.clusapi.identity import NodeId
+from quorate.clusapi.states import NodeStatus
 
 
 @pytest.fixture
@@ -134,6 +136,20 @@ def test_json_has_the_same_facts(shell: Shell) -> None:
     assert (code, out, json.loads(err)["error"]["status"]) == (1, "", 5023)
     events = [json.loads(line) for line in shell("events --json")[1].splitlines()]
     assert events[0]["kind"] == "vm.created"
+
+
+def test_what_there_is_to_say_of_a_node_besides_its_state_is_shown(shell: Shell, world: FakeWorld) -> None:
+    world.statuses[NodeId("1")] = NodeStatus.QUARANTINED | NodeStatus.AVOID_PLACEMENT
+    world.statuses[NodeId("2")] = NodeStatus.ISOLATED
+    for command in ("status", "node list"):
+        words = shell(command)[1]
+        assert "Up, quarantined, avoid placement" in words
+        assert "Isolated" in words
+    nodes = json.loads(shell("node list --json")[1])["nodes"]
+    assert [(node["status"], node["status_names"]) for node in nodes] == [
+        (0x22, ["QUARANTINED", "AVOID_PLACEMENT"]),
+        (0x1, ["ISOLATED"]),
+    ]
 
 
 @pytest.mark.parametrize("noun", ["status", "vm list", "node list", "group list", "resource list", "vm show web1"])

@@ -102,5 +102,5 @@ def test_a_word_that_a_node_is_off_is_asked_for_twice(world: FakeWorld, shell: S
     lease = on(world, lambda database: database.get_lease(NODE2))
     assert lease is not None
     assert lease.value.ended
-    code, _, err = shell("node", "confirm-off", "node3", "--yes")
+    code, _, err = shell("node", "confirm-off", "node1", "--yes")
     assert (code, "it is not off" in err) == (REFUSAL, True)

@@ -51,11 +51,11 @@ def node(
     )
 
 
-def dead(number: int, **more: object) -> NodePicture:
-    """A node whose lease is over as a fact of the database."""
+def dead(number: int, *, restored: bool = False, **more: object) -> NodePicture:
+    """A node whose lease is over as a fact of the database, or that has not been up since that was restored."""
     living = node(number, state=NodeState.DOWN, **more)  # type: ignore[arg-type]
     assert living.lease is not None
-    return replace(living, lease=replace(living.lease, is_ended=True))
+    return replace(living, lease=replace(living.lease, is_ended=True, is_restored=restored))
 
 
 def vm(

@@ -129,6 +129,15 @@ def test_it_looks_again_when_the_next_lease_may_be_ended() -> None:
     assert wakes(FOLLOWER, w.Looked(picture(nodes, role=role(4)))) == [NOW + 2.5]
 
 
+def test_it_looks_again_when_nodes_have_been_waited_for_long_enough_after_a_restore() -> None:
+    at = picture([node(1), dead(2, restored=True)], [vm("a", 2)], role=role(1, formed=49_890.0))
+    state, effects = look(Coordinator(at.me), at)
+    assert [effect for effect in effects if isinstance(effect, w.Say)]
+    assert min(wakes(state, w.Looked(at))) == NOW + 10
+    later = replace(at, clock=50_000.0 + 10)
+    assert [effect for effect in look(state, later, NOW + 10)[1] if isinstance(effect, w.Take)]
+
+
 def test_nothing_is_begun_for_a_while_after_the_database_was_silent() -> None:
     at = picture([node(1), node(2, may_end=True)], role=role(1))
     state, _ = look(LEADING, at)

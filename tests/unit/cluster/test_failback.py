@@ -74,7 +74,7 @@ def test_the_window(window: tuple[int, int], open_at: set[int]) -> None:
 
 # --- quarantine ----------------------------------------------------------------------------------------------------
 
-STRICT = Settings(quarantine_duration=7200)
+STRICT = Settings()
 
 
 def lapses(number: int, *times: float) -> tuple[Lapse, ...]:
@@ -94,8 +94,8 @@ def test_lapses_of_more_than_an_hour_ago_and_too_few_lapses_do_not() -> None:
     assert plan_quarantine(at, role(1, lapses=lapses(2, 46_000.0, 48_000.0, 49_000.0))) == ()
 
 
-def test_the_default_duration_of_nothing_quarantines_nobody() -> None:
-    at = picture([node(number) for number in range(1, 5)])
+def test_a_duration_of_0_quarantines_nobody() -> None:
+    at = picture([node(number) for number in range(1, 5)], settings=Settings(quarantine_duration=0))
     assert plan_quarantine(at, role(1, lapses=lapses(2, *[49_000.0] * 9))) == ()
 
 
@@ -124,6 +124,7 @@ def test_a_lapse_is_counted_once_and_forgotten_after_an_hour() -> None:
     (lapse,) = new_lapses(at, role(1))
     assert lapse == Lapse(NodeId("2"), "last", at.clock)
     assert new_lapses(at, role(1, lapses=(lapse,))) == ()
+    assert new_lapses(picture([node(1), dead(2, restored=True)]), role(1)) == ()
     later = replace(at, clock=at.clock + 4000)
     assert forget_old(later, (lapse, *lapses(2, 40_000.0))) == (lapse,)  # still the node's last: not counted again
     (forgiven,) = forgive(later, (lapse,), NodeId("2"))

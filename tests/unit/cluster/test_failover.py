@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cluster.pictures import FAILED, GIB, OFFLINE, dead, node, picture, vm
+from tests.unit.cluster.pictures import FAILED, GIB, OFFLINE, dead, node, picture, role, vm
 
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.states import GroupStatus, NodeState
@@ -42,6 +42,18 @@ def test_every_group_of_a_dead_node_gets_another_owner_and_nobody_elses_does() -
 
 def test_a_node_that_is_down_but_whose_lease_nobody_has_ended_keeps_its_groups() -> None:
     assert plan_take_over(picture([node(1, state=NodeState.DOWN), node(2)], [vm("a", 1)])) == ()
+
+
+def test_after_a_restore_nodes_that_were_not_up_yet_are_waited_for() -> None:
+    nodes, groups = [node(1), dead(2, restored=True), dead(3)], [vm("a", 2), vm("b", 3)]
+    formed = picture(nodes, groups, clock=1000.0, role=role(1, formed=1000.0))
+    assert taken(plan_take_over(formed)) == {"b": "1"}
+    (stays,) = [one for one in plan_take_over(formed) if isinstance(one, Stays)]
+    assert "node2 has not been up since the database was restored" in stays.sentence
+    assert "120 s after the cluster has formed (ClusterGroupWaitDelay)" in stays.sentence
+    assert taken(plan_take_over(replace(formed, clock=1120.0))) == {"a": "1", "b": "1"}
+    at_once = replace(formed, settings=Settings(group_wait_delay=0.0))
+    assert taken(plan_take_over(at_once)) == {"a": "1", "b": "1"}
 
 
 def test_high_priority_goes_first_and_gets_the_room() -> None:

@@ -10,7 +10,7 @@ from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, ResourceId
-from quorate.clusapi.states import GroupType
+from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase, ConflictingOwnership
@@ -125,6 +125,21 @@ def test_a_paused_node_shows_it() -> None:
         await database.set_node_paused(NODE2, False)
         assert not (await database.snapshot()).node("2").paused
         assert await status_of(database.set_node_paused(NodeId("9"), True)) == Status.ERROR_CLUSTER_NODE_NOT_FOUND
+
+    with_cluster(body)
+
+
+def test_the_end_of_a_pause_ends_a_quarantine_and_nothing_else_of_the_status() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        async def status() -> NodeStatus:
+            return (await database.snapshot()).node("2").status
+
+        both = NodeStatus.QUARANTINED | NodeStatus.AVOID_PLACEMENT
+        await database.set_values(keys.node_path(NODE2), {"StatusInformation": RegistryValue.dword(int(both))})
+        await database.set_node_paused(NODE2, True)
+        assert await status() == both
+        await database.set_node_paused(NODE2, False)
+        assert await status() == NodeStatus.AVOID_PLACEMENT
 
     with_cluster(body)
 

@@ -27,6 +27,7 @@ from quorate.clusapi.states import (
     GroupMoveFlags,
     MigrationState,
     NodeState,
+    NodeStatus,
     ResourceState,
     VmResdllContext,
     VmState,
@@ -66,7 +67,9 @@ class FakeWorld:
     vms: dict[GroupId, VmDetails] = field(default_factory=dict)
     nodes: dict[NodeId, "FakeNode"] = field(default_factory=dict)
     down: set[NodeId] = field(default_factory=set)
+    silent_leases: dict[NodeId, int] = field(default_factory=dict)
     paused: set[NodeId] = field(default_factory=set)
+    statuses: dict[NodeId, NodeStatus] = field(default_factory=dict)
     controls: list[tuple[NodeId, ResourceId, int, bytes | None]] = field(default_factory=list)
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
@@ -220,6 +223,7 @@ class FakeNode:
         self.node_name = name
         self.database = ClusterDatabase(MemoryStore(data))
         self.silent: SilentView | None = None
+        self.shortest_lease = 0.0
         self.host = FakeHost(world, self)
         self.inspection = FakeInspection(world, node_id)
         self.fence_agents = FenceAgents(world.directory / "agents")
@@ -235,6 +239,14 @@ class FakeNode:
         if node_id in self._world.down:
             return NodeState.DOWN
         return NodeState.PAUSED if node_id in self._world.paused else NodeState.UP
+
+    def silent_lease(self, node_id: NodeId) -> int | None:
+        """What the test has said, of a node that it has said to be down."""
+        return self._world.silent_leases.get(node_id) if node_id in self._world.down else None
+
+    def node_status(self, node_id: NodeId) -> NodeStatus:
+        """Normal, unless it was said to be something else."""
+        return self._world.statuses.get(node_id, NodeStatus.NORMAL)
 
     async def forward(self, node_id: NodeId, operation: str, request: JsonObject) -> JsonObject:
         """Ask the other node's dispatcher, by way of JSON text as over a wire."""

@@ -1,6 +1,7 @@
 """The operations on fencing, on a cluster whose nodes are fakes; the agent is a real program."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.status import Status
 from quorate.database import keys
+from quorate.database.contract import Delete
+from quorate.database.values import RegistryValue
 
 SECRET = "open sesame"
 OPTIONS: JsonObject = {"ip": "10.0.0.9", "plug": "2", "password": SECRET}
@@ -153,13 +156,49 @@ def test_a_persons_word_ends_the_lease_of_a_node_that_is_down(world: FakeWorld, 
     assert dump(world) == before
 
 
-@pytest.mark.parametrize("node", ["node1", "node2"])
-def test_nobodys_word_counts_against_a_node_that_renews_its_lease(
-    world: FakeWorld, client: BlockingClient, node: str
-) -> None:
+def test_nobodys_word_counts_against_the_node_that_answers(world: FakeWorld, client: BlockingClient) -> None:
     take_down(world, NODE1, ended=False)
-    world.down.clear()
-    error = refused(world, lambda: client.call("ConfirmNodeOff", node=node))
+    error = refused(world, lambda: client.call("ConfirmNodeOff", node="node1"))
     assert isinstance(error, RefusalError)
-    assert error.status is Status.ERROR_CLUSTER_NODE_UP
-    assert "it is not off" in error.sentence
+    assert (error.status, error.sentence) == (
+        Status.ERROR_CLUSTER_NODE_UP,
+        "node1 is the node that answers you: it is not off",
+    )
+
+
+def test_nobodys_word_counts_against_a_node_that_renews_its_lease(world: FakeWorld, client: BlockingClient) -> None:
+    on(world, lambda database: database.set_values("", {"SameSubnetDelay": RegistryValue.dword(400)}))
+    take_down(world, NODE2, ended=False)
+    world.down.clear()
+    renewal = threading.Timer(0.3, lambda: take_down(world, NODE2, ended=False))
+    renewal.start()
+    with pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off") as caught:
+        client.call("ConfirmNodeOff", node="node2")
+    renewal.join()
+    assert caught.value.status is Status.ERROR_CLUSTER_NODE_UP
+    lease = on(world, lambda database: database.get_lease(NODE2))
+    assert lease is not None
+    assert not lease.value.ended
+
+
+def test_a_node_that_has_come_back_is_watched_though_it_still_looks_down(
+    world: FakeWorld, client: BlockingClient
+) -> None:
+    on(world, lambda database: database.set_values("", {"SameSubnetDelay": RegistryValue.dword(400)}))
+    take_down(world, NODE2, ended=False)
+    seen = world.silent_leases[NODE2]
+    take_down(world, NODE2, ended=False)  # its first renewal, which the node that answers has not seen
+    world.silent_leases[NODE2] = seen
+    renewal = threading.Timer(0.3, lambda: take_down(world, NODE2, ended=False))
+    renewal.start()
+    with pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off"):
+        client.call("ConfirmNodeOff", node="node2")
+    renewal.join()
+
+
+def test_a_node_that_was_evicted_ends_nobodys_lease(world: FakeWorld, client: BlockingClient) -> None:
+    take_down(world, NODE2, ended=False)
+    key = keys.registry_key(keys.node_path(NODE1))
+    on(world, lambda database: database.store.transact([], [Delete(key)]))
+    error = refused(world, lambda: client.call("ConfirmNodeOff", node="node2"))
+    assert error.status is Status.ERROR_CLUSTER_NODE_NOT_MEMBER

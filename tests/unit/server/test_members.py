@@ -78,7 +78,8 @@ def give_vm(world: FakeWorld, node: NodeId, *, preferred: tuple[NodeId, ...] = (
 def take_down(world: FakeWorld, node: NodeId, *, ended: bool) -> None:
     async def write(database: ClusterDatabase) -> None:
         lease = Lease("i", 3, 0.2, ended=ended)
-        await database.store.transact([], [Put(keys.lease(node), lease.encode())])
+        outcome = await database.store.transact([], [Put(keys.lease(node), lease.encode())])
+        world.silent_leases[node] = outcome.revision
 
     on(world, write)
     world.down.add(node)

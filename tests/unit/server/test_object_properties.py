@@ -274,6 +274,28 @@ def test_an_event_says_what_was_and_what_is(lab: Lab) -> None:
     assert change(0) == 0
 
 
+def test_leases_that_are_too_short_for_etcd_are_refused_before_anything_is_stored(lab: Lab) -> None:
+    kind, before = ControlObject.CLUSTER, lab.events()
+    node = lab.world.nodes[NodeId("1")]
+    delay, least = ("SameSubnetDelay", D, 400), ("SameSubnetThreshold", D, 3)
+    node.shortest_lease = 3.0
+    try:
+        for code in (SET, VALIDATE):
+            assert [lab.put(kind, code, delay), lab.put(kind, code, ("SameSubnetDelay", D, 600), least)] == [87, 87]
+        refused = lab.cluster.call("ClusterControl", control_code=kind << 24 | SET, in_buffer=packed(delay))
+        assert "a lease of 2 s (SameSubnetDelay times SameSubnetThreshold) is too short" in refused.text("sentence")
+        assert lab.events() == before
+        assert lab.put(kind, VALIDATE, ("SameSubnetDelay", D, 600)) == 0  # 3 s
+        assert lab.put(kind, VALIDATE, ("Description", SZ, "of something else")) == 0
+    finally:
+        node.shortest_lease = 0.0
+    assert lab.put(kind, VALIDATE, delay) == 0
+
+
+def packed(*items: tuple[str, PropertyFormat, Value]) -> bytes:
+    return pack_property_list(PropertyList.of(items))
+
+
 def test_private_properties_go_with_their_group(lab: Lab) -> None:
     group = capi.CreateClusterGroup(lab.cluster, "spare")
     data = pack_property_list(PropertyList.of([("Ours", D, 1)]))

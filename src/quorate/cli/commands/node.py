@@ -23,7 +23,7 @@ def pause_(name: str, /) -> int:
 
 
 def resume_(name: str, /) -> int:
-    """Let a paused node take virtual machines again."""
+    """Let a paused or quarantined node take virtual machines again."""
     status = session.client().call("ResumeNode", node=name).number("status")
     output.say(f"{name} takes virtual machines again", {"node": name, "status": status})
     return output.EXIT_SUCCESS

@@ -25,7 +25,7 @@ def node_rows(nodes: Sequence[JsonObject], title: str = "") -> "RenderableType":
         (
             json_text(node, "name"),
             json_text(node, "id"),
-            output.words(json_text(node, "state_name")),
+            _node_condition(node),
             str(json_int(node, "groups")),
             str(node.get("daemon_pid") or "-"),
             _pids(json_objects(node, "qemu")),
@@ -33,6 +33,14 @@ def node_rows(nodes: Sequence[JsonObject], title: str = "") -> "RenderableType":
         for node in nodes
     ]
     return output.table(title, ("Node", "Id", "State", "Groups", "Daemon", "QEMU"), rows, right=("Groups",))
+
+
+def _node_condition(node: JsonObject) -> str:
+    """The state and what is to be said besides; a node that lives on promises alone is neither up nor down."""
+    names = json_texts(node, "status_names")
+    if "ISOLATED" in names:
+        return output.words("ISOLATED")
+    return ", ".join([output.words(json_text(node, "state_name")), *(name.lower().replace("_", " ") for name in names)])
 
 
 def _pids(processes: Sequence[JsonObject]) -> str:

@@ -9,12 +9,16 @@ from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import NodeState
 from quorate.clusapi.status import Status
+from quorate.database import keys
+from quorate.database.contract import Compare
 from quorate.database.fence_records import DEFAULT_TIMEOUT, FenceAgent
 from quorate.engine.fence_agents import Answer, FenceAgents
 from quorate.server import lookup
 from quorate.server.call import Call, done
 
 MOST_AGENTS: Final = 4
+_WATCHED: Final = 2.5
+"""Pauses between two renewals for which a node is watched that is said to be off, and is not silent for long yet."""
 _POWER: Final = {Answer.ON: "on", Answer.OFF: "off"}
 
 _Agents = tuple[FenceAgent, ...]
@@ -87,28 +91,36 @@ async def test_agents(call: Call) -> Values:
 
 
 async def confirm_off(call: Call) -> Values:
-    """End a node's lease because a person says that the node is off."""
+    """End a node's lease because a person says that the node is off; one that renews it meanwhile is not."""
     info = lookup.node(call.snapshot, call.inputs.text("node"))
-    if call.services.node_state(info.id) not in (NodeState.DOWN, NodeState.UNKNOWN):
-        raise RefusalError(
-            Status.ERROR_CLUSTER_NODE_UP,
-            f"{info.name} has renewed its lease a moment ago: it is not off. Switch it off, and say so again when the "
-            "cluster shows it as down",
-        )
+    if info.id == call.services.node_id:
+        raise RefusalError(Status.ERROR_CLUSTER_NODE_UP, f"{info.name} is the node that answers you: it is not off")
     lease = await call.services.database.get_lease(info.id)
     if lease is None or lease.value.ended:
         return done()  # nothing of it counts any more
+    if call.services.silent_lease(info.id) != lease.revision:  # not silent for long, or it has come back a moment ago
+        await asyncio.sleep(_WATCHED * call.snapshot.cluster.properties.number("SameSubnetDelay", 1000) / 1000)
     word = f"{call.context.actor} says that {info.name} is switched off"
     down = f"{info.name} is down: {word}"
     events = (
         call.event(EventKind.NODE_FENCED, info.id, info.name, word),
         call.event(EventKind.NODE_STATE, info.id, info.name, down, after=NodeState.DOWN.name.lower()),
     )
-    if not await call.services.database.end_lease(info.id, lease, events):
+    if not await call.services.database.end_lease(info.id, lease, events, provided=await _as_member(call)):
         raise RefusalError(
-            Status.ERROR_CLUSTER_NODE_UP, f"{info.name} has renewed its lease at this very moment: it is not off"
+            Status.ERROR_CLUSTER_NODE_UP,
+            f"{info.name} has renewed its lease while it was watched: it is not off. Switch it off, and say so again",
         )
     return done()
+
+
+async def _as_member(call: Call) -> tuple[Compare, ...]:
+    """This node is in the cluster: one that was evicted ends nobody's lease. Raises RefusalError 5052."""
+    me = (await call.services.database.snapshot()).nodes.get(call.services.node_id)
+    if me is None:
+        sentence = f"{call.services.node_name} is in the cluster no more: ask a node that is"
+        raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_MEMBER, sentence)
+    return (Compare(keys.registry_key(keys.node_path(me.id)), me.revision),)
 
 
 async def _test(agents: FenceAgents, level: int, agent: FenceAgent) -> JsonObject:

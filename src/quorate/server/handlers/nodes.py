@@ -28,7 +28,7 @@ async def pause(call: Call) -> Values:
 
 
 async def resume(call: Call) -> Values:
-    """End a pause."""
+    """End a pause and a quarantine."""
     info = lookup.node(call.snapshot, call.inputs.text("node"))
     return done(await call.services.resume_node(info.id, call.context))
 

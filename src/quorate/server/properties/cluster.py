@@ -3,17 +3,22 @@
 What the page does not give as a number, and stands here: AutoBalancerLevel (1 to 3, 1), AutoBalancerMode (0 to 2, 2),
 ClusterLogLevel (3), CrossSiteDelay and CrossSiteThreshold (limits of CrossSubnet…; 1000 ms, 20), PlacementOptions (no
 bit set), MaximumParallelMigrations (1 or more, 1), FailoverMoveMigrationType (0), and 0 or nothing for the others.
-AdminAccessPoint is 0: there is no network name. EventRetentionDays and EventRetentionCount are our own: events are
-deleted when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds):
-within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
-agents of a node are asked before its lease is over, 0 for never.
+AdminAccessPoint is 0: there is no network name. QuarantineDuration is 7200, as the page of Get-Cluster has it; 0, the
+default of this page, quarantines nobody. EventRetentionDays and EventRetentionCount are our own: events are deleted
+when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds): within
+the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the agents of
+a node are asked before its lease is over, 0 for never.
 """
 
+from collections.abc import Collection
 from typing import Final
 
+from quorate.clusapi.errors import CallerError
 from quorate.clusapi.property_lists import PropertyFormat
+from quorate.clusapi.status import Status
 from quorate.clusapi.versions import FIRST_LEVEL, UPGRADE_VERSION
 from quorate.cluster.fence_budget import DEFAULT_PERIOD, DEFAULT_SHARE
+from quorate.hosting.contract import Parameters
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
 
 _SZ: Final = PropertyFormat.SZ
@@ -78,7 +83,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("PlumbAllCrossSubnetRoutes", _DWORD, 0, maximum=2),
         PropertyDefinition("PreferredSite", _SZ, ""),
         PropertyDefinition("PreventQuorum", _DWORD, 0, maximum=1, read_only=True),
-        PropertyDefinition("QuarantineDuration", _DWORD, 0),
+        PropertyDefinition("QuarantineDuration", _DWORD, 7200),
         PropertyDefinition("QuarantineThreshold", _DWORD, 3),
         PropertyDefinition("QuorumArbitrationTimeMax", _DWORD, 20, minimum=1, maximum=3600),
         PropertyDefinition("QuorumArbitrationTimeMin", _DWORD, 7, minimum=1, maximum=3600),
@@ -119,3 +124,20 @@ CLUSTER_COMMON: Final = PropertyTable(
     ),
     closed=True,
 )
+
+
+def check_lease(changes: Collection[str], values: Parameters, shortest: float) -> None:
+    """Refuse changes after which leases were too short for the cluster database. Raises CallerError 87."""
+    if not {"SameSubnetDelay", "SameSubnetThreshold"}.intersection(changes):
+        return
+    duration = CLUSTER_COMMON.number(values, "SameSubnetDelay") * CLUSTER_COMMON.number(values, "SameSubnetThreshold")
+    if duration < shortest * 1000:
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, explain_short_lease(duration / 1000, shortest))
+
+
+def explain_short_lease(duration: float, shortest: float) -> str:
+    """Say why leases must not be so short where the cluster database is in etcd. Seconds."""
+    return (
+        f"a lease of {duration:g} s (SameSubnetDelay times SameSubnetThreshold) is too short for a cluster database in"
+        f" etcd, which may be silent for 2.5 s while it elects a leader: it must have {shortest:g} s at least"
+    )

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
-from tests.unit.cluster import lease_world
-from tests.unit.cluster.lease_world import Daemon, Refusal, World
+from tests.worlds import lease_world
+from tests.worlds.lease_world import Daemon, Refusal, World
 
 from quorate.clusapi.machine import Rule, Step
 from quorate.cluster import lease, observer, promise

@@ -1,14 +1,17 @@
 """What follows when something fails: restart, failover, standing still, the retry; and the order of starts."""
 
 import asyncio
+import time
 
 import pytest
-from tests.unit.engine.cluster_world import SimNode, World, cluster_test
+from tests.hands.cluster_world import SimNode, World, cluster_test
 
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.states import GroupStatus, ResourceState, RestartAction
+from quorate.clusapi.states import GroupStatus, NodeState, ResourceState, RestartAction
+from quorate.database import keys
 from quorate.database.cluster_database import VirtualMachineIds
 from quorate.database.values import RegistryValue
+from quorate.engine.group_upkeep import SHORTEST
 from quorate.engine.guard_file import boottime
 
 DWORD = RegistryValue.dword
@@ -260,6 +263,27 @@ async def test_a_group_goes_home_when_its_preferred_owner_is_back(world: World) 
     assert machine.count <= (back.machine(vm.vm_id) or machine).count  # it was moved running
     await world.until(lambda: _is_home(world, vm))
     assert world.runs_on(other) == two.id
+
+
+@cluster_test
+async def test_a_group_goes_home_when_its_failback_window_opens(world: World) -> None:
+    def window(first: int, last: int) -> dict[str, RegistryValue]:
+        """From so many hours after this one until so many."""
+        hours = [(time.localtime().tm_hour + hour) % 24 for hour in (first, last)]
+        return {"FailbackWindowStart": DWORD(hours[0]), "FailbackWindowEnd": DWORD(hours[1])}
+
+    one, two = await world.form(1024, 1024)
+    home = {"AutoFailbackType": DWORD(1), "PreferredOwners": RegistryValue.multi_sz(one.id)}
+    vm = await world.vm("vm", one, group={**home, **window(4, 8)})
+    await one.die()
+    await world.until(lambda: world.runs_on(vm) == two.id)
+    back = await world.again(one)
+    await world.until(lambda: two.membership.node_state(back.id) is NodeState.UP)
+    await asyncio.sleep(2 * SHORTEST)  # it has looked since
+    assert world.runs_on(vm) == two.id
+    await world.admin.set_values(keys.group_path(vm.group), window(20, 4))
+    await world.until(lambda: world.runs_on(vm) == back.id)
+    await world.until(lambda: _is_home(world, vm))
 
 
 async def _is_home(world: World, vm: VirtualMachineIds) -> bool:

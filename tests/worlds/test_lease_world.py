@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 from tests.system.soak import Rounds, soaking
-from tests.unit.cluster.lease_chaos import STORIES, Chaos
-from tests.unit.cluster.lease_mutants import UNSAFE
-from tests.unit.cluster.lease_world import LATENESS, TERMS, Node, Violation, World
+from tests.worlds.lease_chaos import STORIES, Chaos
+from tests.worlds.lease_mutants import UNSAFE
+from tests.worlds.lease_world import LATENESS, TERMS, Node, Violation, World
 
 from quorate.cluster import promise
 from quorate.cluster.lease import MARGIN

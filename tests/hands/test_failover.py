@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.unit.engine.cluster_world import DURATION, MARGIN, MIB, SimNode, World, cluster_test
+from tests.hands.cluster_world import DURATION, MARGIN, MIB, SimNode, World, cluster_test
 
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState

@@ -104,13 +104,15 @@ class StubMembership:
         self._node = node
         self.refuses: set[NodeId] = set()
         """Nodes whose lease this node may never end."""
+        self.patient = False
+        """Nobody is down before his lease has been ended."""
 
     def node_state(self, node: NodeId) -> NodeState:
         snapshot = self._node.view.snapshot
         lease, info = snapshot.leases.get(node), snapshot.nodes.get(node)
         over = self._over_at(node)
         if lease is None or info is None or lease.value.ended or (over is not None and boottime() > over):
-            return NodeState.DOWN
+            return NodeState.UP if self.patient and lease is not None and not lease.value.ended else NodeState.DOWN
         return NodeState.PAUSED if info.paused else NodeState.UP
 
     def node_status(self, node: NodeId) -> NodeStatus:

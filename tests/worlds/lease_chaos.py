@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.unit.cluster.lease_world import Node, Violation, World
+from tests.worlds.lease_world import Node, Violation, World
 
 from quorate.cluster.lease_events import Terms
 

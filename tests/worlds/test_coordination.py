@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from tests.unit.cluster.coordination_world import World
+from tests.worlds.coordination_world import World
 
 SEEDS = 20_000 if os.environ.get("QUORATE_SOAK") else 150
 STEPS = 250
@@ -42,7 +42,7 @@ def _check_all_is_well(world: World) -> None:
 
 
 def test_the_laws_notice_a_cluster_that_does_not_wait_for_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.unit.cluster.coordination_world.MARGIN", -4)
+    monkeypatch.setattr("tests.worlds.coordination_world.MARGIN", -4)
     with pytest.raises(AssertionError, match=r"taken over while it runs|runs on nodes"):
         for seed in range(400):
             world = World(seed)
