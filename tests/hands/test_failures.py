@@ -157,6 +157,7 @@ async def test_a_failed_group_is_tried_once_more_after_retry_period_on_failure(w
     await world.until(lambda: world.runs_on(vm) is None)
     await world.until(lambda: world.runs_on(vm) == one.id)
     await world.until(lambda: _is_at_peace(world, vm))
+    assert await world.events("is tried once more, as RetryPeriodOnFailure is over")
 
 
 @cluster_test
@@ -284,6 +285,7 @@ async def test_a_group_goes_home_when_its_failback_window_opens(world: World) ->
     await world.admin.set_values(keys.group_path(vm.group), window(20, 4))
     await world.until(lambda: world.runs_on(vm) == back.id)
     await world.until(lambda: _is_home(world, vm))
+    assert await world.events("vm goes home to node1, its preferred owner 1 of 1")
 
 
 async def _is_home(world: World, vm: VirtualMachineIds) -> bool:

@@ -1,4 +1,4 @@
-"""Which image may run, and on which node: what the engine's own hands do when a record, or a daemon, is gone (I2, I5)."""
+"""Which image may run, and on which node: what the engine does when a record, or a daemon, is gone (I2, I5)."""
 
 import asyncio
 from dataclasses import replace

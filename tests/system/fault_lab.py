@@ -300,8 +300,7 @@ class Lab:
             self.cluster.wait(lambda node=node: all_up(node), LIMIT, f"{node} sees every node up")  # type: ignore[misc]
 
     def _remove(self, name: str) -> None:
-        self.cluster.call("OfflineGroup", group=name)
-        delete = lambda: self.cluster.call("DeleteVirtualMachine", vm=name) is not None  # noqa: E731
+        delete = lambda: self.cluster.call("DeleteVirtualMachine", vm=name, turn_off=True) is not None  # noqa: E731
         self.cluster.wait(delete, LIMIT, f"{name} is off, and is deleted")
 
     def _file(self, node: str, point: Point, what: str) -> Path:
@@ -342,6 +341,7 @@ def lab(directory: Path) -> Iterator[Lab]:
                 cluster.start()
             finally:
                 del os.environ[VARIABLE]
+        cluster.trust_all()
         made = Lab(cluster, points)
         try:
             yield made

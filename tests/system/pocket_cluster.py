@@ -132,6 +132,7 @@ def pocket_cluster(directory: Path, nodes: int = 3) -> Iterator[PocketCluster]:
     cluster = PocketCluster(directory, nodes)
     try:
         cluster.start()
+        cluster.trust_all()
         yield cluster
     finally:
         cluster.end()

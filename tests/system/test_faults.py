@@ -22,7 +22,7 @@ from quorate.clusapi.states import VmState
 from quorate.hypervisor.serial_watch import SerialWatch
 
 REPETITIONS = 3 if soaking() else 1
-LANES = int(os.environ.get("QUORATE_FAULT_LANES", "4"))
+LANES = int(os.environ.get("QUORATE_FAULT_LANES", "6"))
 """Clusters at work at a time."""
 PATIENCE = 1800.0
 CELLS = read_cells()

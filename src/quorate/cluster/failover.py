@@ -105,7 +105,7 @@ def _decide(
 ) -> Decision:
     dead = picture.name(group.owner)
     if _is_waited_for(picture, group.owner):
-        return Stays(group.id, _WAITED_FOR.format(dead, picture.settings.group_wait_delay))
+        return Stays(group.id, _WAITED_FOR.format(dead, picture.settings.restore_wait))
     how = f"{dead} is down"
     if group.giver is not None and group.giver != group.owner and not _is_gone(picture, group.giver):
         giver = picture.name(group.giver)

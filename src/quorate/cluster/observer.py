@@ -5,9 +5,9 @@ D may end X's lease when its own is held, X has none of its promises outstanding
 (a) X has seen a lease of this daemon of D, not ended since, before it sent the renewal that stands (`seen`): it would
     not go on without a promise of D, and D has none to keep. So the lease is all: duration + margin since D saw that
     renewal first.
-(b) X knew of the node D, but not of this daemon, or saw its lease ended: D may have promised before it was restarted, or may be out of the
-    game for X, which then can go on for its resilience at most. D waits that out too, from its own start at the
-    earliest.
+(b) X knew of the node D, but not of this daemon, or saw its lease ended: D may have promised before it was restarted,
+    or may be out of the game for X, which then can go on for its resilience at most. D waits that out too, from its
+    own start at the earliest.
 (c) X did not know that D is in the cluster: it may go on without ever asking D. Time proves nothing.
 
 Where a fence agent has switched X off, or a person says that it is dead, nothing is left to wait for.
@@ -83,7 +83,7 @@ class Judge:
     is_held: bool
     """Its own lease is held."""
     since_revision: int
-    """The first answered write since which its lease was never ended (`Holder.since_revision`); 0: there was none yet."""
+    """The first answered write since which its lease was never ended (`Holder.since_revision`); 0: there was none."""
     admitted: int | None
     """The revision at which it was admitted to the cluster; None: nobody has noted it."""
     started: float

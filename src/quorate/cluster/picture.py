@@ -20,6 +20,7 @@ from quorate.clusapi.states import (
     NodeStatus,
     ResourceState,
 )
+from quorate.cluster.lease import MARGIN
 
 AS_MANY_AS_OTHER_NODES: Final = 0xFFFFFFFF
 """FailoverThreshold: the number of nodes less one."""
@@ -41,10 +42,17 @@ class Settings:
     """IgnorePersistentStateOnStartup."""
     group_wait_delay: float = 120.0
     """ClusterGroupWaitDelay."""
+    lease_duration: float = 5.0
+    """SameSubnetDelay x SameSubnetThreshold."""
     quarantine_threshold: int = 3
     """QuarantineThreshold: lapses within an hour."""
     quarantine_duration: int = 7200
     """QuarantineDuration; 0 quarantines nobody, 0xFFFFFFFF until a person ends it."""
+
+    @property
+    def restore_wait(self) -> float:
+        """How long nodes are waited for that have not been up since a restore: no less than they may go on unseen."""
+        return max(self.group_wait_delay, self.lease_duration + 2 * MARGIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,7 @@ class Picture:
     @property
     def waits_until(self) -> float:
         """Until when, in the cluster's time, nodes that have not been up since a restore are waited for."""
-        return 0.0 if self.role is None else self.role.formed + self.settings.group_wait_delay
+        return 0.0 if self.role is None else self.role.formed + self.settings.restore_wait
 
     def name(self, node: NodeId | None) -> str:
         """Give a node's name, for people."""

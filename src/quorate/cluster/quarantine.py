@@ -3,7 +3,7 @@
 A lapse is a lease that ended. As many as QuarantineThreshold within an hour and the node is quarantined: it may be a
 member, but nothing is placed on it, for QuarantineDuration. At most a quarter of the nodes, and one in a small cluster,
 is quarantined at a time: a cluster that distrusts all its nodes runs nothing.
-QuarantineDuration 0 quarantines nobody. All times are the cluster's.
+With QuarantineDuration or QuarantineThreshold 0 nobody is quarantined. All times are the cluster's.
 """
 
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def plan_quarantine(picture: Picture, role: Role) -> tuple[Verdict, ...]:
 def _newly(picture: Picture, role: Role, held: int) -> list[Quarantine]:
     settings = picture.settings
     found: list[Quarantine] = []
-    if settings.quarantine_duration == 0:
+    if settings.quarantine_duration == 0 or settings.quarantine_threshold == 0:
         return []
     for node in picture.nodes.values():
         recent = [one for one in role.lapses if one.node == node.id and picture.clock - one.at < PERIOD]

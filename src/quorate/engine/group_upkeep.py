@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupMoveFlags, ResourceState, RestartAction
 from quorate.cluster.failback import plan_failback
@@ -119,7 +120,7 @@ class GroupUpkeep:
         room.take(group, choice.node)
         self._leave_alone(group.id)
         if choice.node == self._context.node:
-            _log.info("a group that waited for room is started", group=group.name, sentence=choice.sentence)
+            self._tell(group, f"{group.name} waited for room and is started: {choice.sentence}")
             self._starts.request(group.id, Cause.ROOM)
             return
         sentence = f"it waited for room: {choice.sentence}"
@@ -137,7 +138,7 @@ class GroupUpkeep:
         periods = [one.number("RetryPeriodOnFailure", DEFAULT_RETRY) for one in failed]
         due = retry_at(group, max(periods, default=DEFAULT_RETRY), restarts=restarts)
         if due is not None and picture.clock >= due:
-            _log.info("a failed group is tried once more", group=group.name)
+            self._tell(group, f"{group.name} had failed and is tried once more, as RetryPeriodOnFailure is over")
             self._leave_alone(group.id)
             self._starts.request(group.id, Cause.RETRY)
 
@@ -147,9 +148,15 @@ class GroupUpkeep:
             return
         room.take(group, decision.destination)
         self._leave_alone(group.id, 12 * PAUSE)
-        _log.info("a group goes home", group=group.name, sentence=decision.sentence)
+        self._tell(group, decision.sentence)
         move = self._moves.move(group.id, decision.destination, GroupMoveFlags.FAILBACK, None)
         spawn(self._tasks, _logged(move, group.name), f"the failback of {group.name}")
+
+    def _tell(self, group: GroupPicture, sentence: str) -> None:
+        """Let people read what was begun with a group, and why."""
+        _log.info("the upkeep begins something", group=group.name, sentence=sentence)
+        event = self._context.event(EventKind.GROUP_STATE, group.id, sentence)
+        spawn(self._tasks, _logged(self._context.database.append_events((event,)), group.name), f"news of {group.name}")
 
     def _leave_alone(self, group: GroupId, seconds: float = PAUSE) -> None:
         self._left_alone[group] = self._context.now() + seconds
@@ -164,4 +171,4 @@ async def _logged(work: Awaitable[object], group: str) -> None:
     try:
         await work
     except ClusterError as error:
-        _log.warning("a group stays where it is for now", group=group, sentence=error.sentence)
+        _log.warning("what was begun with a group came to nothing", group=group, sentence=error.sentence)

@@ -267,6 +267,7 @@ def _settings(snapshot: ClusterSnapshot) -> Settings:
         fixed_order=values.number("DisableGroupPreferredOwnerRandomization") == 1,
         ignore_persistent_state=values.number("IgnorePersistentStateOnStartup") == 1,
         group_wait_delay=float(values.number("ClusterGroupWaitDelay", 120)),
+        lease_duration=values.number("SameSubnetDelay", 1000) / 1000 * values.number("SameSubnetThreshold", 5),
         quarantine_threshold=values.number("QuarantineThreshold", 3),
         quarantine_duration=values.number("QuarantineDuration", 7200),
     )

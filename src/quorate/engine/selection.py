@@ -68,6 +68,7 @@ def _candidate(context: EngineContext, snapshot: ClusterSnapshot, group: GroupId
         name=node.name,
         state=NodeState.PAUSED if state is NodeState.UP and node.paused else state,
         isolated=bool(node.status & NodeStatus.ISOLATED),
+        quarantined=bool(node.status & NodeStatus.QUARANTINED),
         possible_owner=all(node.id in r.possible_owners for r in snapshot.resources_of(group)),
     )
 

@@ -12,7 +12,7 @@ from quorate.clusapi.states import ResourceState
 from quorate.hosting.contract import RunStates
 
 _RETRY_AFTER: Final = 1.0  # seconds, when the database does not answer
-_PASSING: Final = 0.02  # seconds for which a pending state may go unwritten: most are over by then
+_PASSING: Final = 0.05  # seconds for which a pending state may go unwritten: most are over by then
 
 _log = logging.getLogger(__name__)
 

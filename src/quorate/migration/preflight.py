@@ -20,6 +20,7 @@ class Candidate:
     state: NodeState
     isolated: bool
     possible_owner: bool
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ def check_destination(source: NodeId, candidate: Candidate | None, wanted: str) 
     """Judge a named destination by what the cluster knows of it; give it back if nothing speaks against it.
 
     Raises:
-        ClusterError: 5042 unknown, 87 the source itself, 5050 down, 5070 paused, 5984 isolated, 5071 not a
-            possible owner.
+        ClusterError: 5042 unknown, 87 the source itself, 5050 down, 5070 paused, 5984 isolated, 5985
+            quarantined, 5071 not a possible owner.
     """
     if candidate is None:
         raise CallerError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"no node of this cluster is called {wanted!r}")
@@ -66,6 +67,11 @@ def _reason_against(candidate: Candidate) -> RefusalError | None:
         return RefusalError(
             Status.ERROR_CLUSTER_NODE_ISOLATED,
             f"{candidate.name} is isolated: wait until it has rejoined, or name another node",
+        )
+    if candidate.quarantined:
+        return RefusalError(
+            Status.ERROR_CLUSTER_NODE_QUARANTINED,
+            f"{candidate.name} is quarantined, as it was lost too often: resume it, or name another node",
         )
     if not candidate.possible_owner:
         return RefusalError(

@@ -210,7 +210,8 @@ class ClusterView:
 async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> ClusterView:
     """Ask the nodes that are up (or only ``nodes``) for their reports, all at once, and put the view together."""
     snapshot, services = call.snapshot, call.services
-    states = {node_id: services.node_state(node_id) for node_id in snapshot.nodes}
+    statuses = {node_id: services.node_status(node_id) for node_id in snapshot.nodes}
+    states = {node_id: _state_to_show(call, node_id, statuses[node_id]) for node_id in snapshot.nodes}
     asked = [
         node_id
         for node_id, state in states.items()
@@ -220,8 +221,14 @@ async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> Cluster
     reports = {node_id: answer for node_id, answer in zip(asked, answers, strict=True) if answer is not None}
     lost = any(states.get(snapshot.owner_of(group) or NodeId("")) is NodeState.DOWN for group in snapshot.groups)
     stays = reasons_to_stay(services.inspection.picture()) if lost else {}
-    statuses = {node_id: services.node_status(node_id) for node_id in snapshot.nodes}
     return ClusterView(snapshot, states, reports, stays, statuses)
+
+
+def _state_to_show(call: Call, node_id: NodeId, status: NodeStatus) -> NodeState:
+    """A node that is isolated, and goes on, has nothing lost: that it is no member now is said by its status."""
+    if status & NodeStatus.ISOLATED:
+        return NodeState.PAUSED if call.snapshot.nodes[node_id].paused else NodeState.UP
+    return call.services.node_state(node_id)
 
 
 async def _report_of(call: Call, node_id: NodeId) -> JsonObject | None:

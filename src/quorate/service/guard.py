@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from quorate.engine.guard_file import GUARD_FILE, GuardFile, Party, boottime
+from quorate.engine.guard_file import GUARD_FILE, GuardFile, Party, Word, boottime
 from quorate.service.guard_qemus import Qemu, Qemus
 from quorate.service.guard_watchdog import Watchdog
 
@@ -134,12 +134,23 @@ class Guard:
         word = self._file.word()
         if word is None or word.sequence == self._sequence:
             return  # also when both slots are unreadable: the last deadline that was heard counts
+        if not self._is_past and self._has_lapsed(word, now):
+            self._kill(now)
         self._sequence, self._deadline, self._duration = word
         if self._told_at is not None and self._sequence > self._told_at:
             self._told_at = None
         if self._is_past and now < self._deadline:
             self._is_past = False
             self._words.tell(f"the lease is held again, for {self._deadline - now:.1f} s")
+
+    def _has_lapsed(self, word: Word, now: float) -> bool:
+        """Tell whether the lease was over before this word, and won again while nobody let this process run.
+
+        A machine that was frozen goes on with all its processes at once, and its daemon may be the first. What it wins
+        then counts from after the deadline; what carries on what runs, a renewal or promises, from before it.
+        """
+        follows = self._sequence > 0 and word.sequence == self._sequence + 1  # else there was a word that was missed
+        return follows and word.duration > 0 and self._deadline <= min(now, word.deadline - word.duration)
 
     def _kill(self, now: float) -> None:
         fresh = self._qemus.kill(now)  # first those that are held: for them nothing has to be opened

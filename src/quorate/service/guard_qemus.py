@@ -4,6 +4,7 @@ Of the standard library alone, as all of the guard. A QEMU is held from the mome
 has to be opened when it is to be killed; it stays held when its run file goes, until the process has ended.
 """
 
+import errno
 import json
 import os
 import select
@@ -22,6 +23,7 @@ NET: Final = 1.0
 """Seconds after which the directory is read even if it does not look changed."""
 SEARCH: Final = 0.2
 """Seconds between two searches for a QEMU that was perhaps started, and whose pid is not noted."""
+_NO_PROCESS: Final = (errno.ESRCH, errno.EINVAL, errno.ENOENT)  # gone, or the thread of another process by now
 _EXITING: Final = 0x4  # PF_EXITING, of the flags in /proc/<pid>/stat: such a thread runs no program any more
 
 Tell = Callable[[str], None]
@@ -133,16 +135,18 @@ class Qemus:
         self._unsure.pop(name, None)
         try:
             note = read_note(self._runtime / name)
-        except FileNotFoundError:
-            del self._seen[name]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self._tell(f"{self._runtime / name} is not understood ({error}): what it stands for is not guarded")
-        else:
             if note.pid:
                 self._hold(note, note.pid, note.ticks)
             else:
                 self._unsure[name] = note
                 self._search_due = 0.0
+        except FileNotFoundError:
+            del self._seen[name]
+        except OSError as error:
+            del self._seen[name]  # such as no descriptor left in the system: it is tried again
+            self._tell(f"{self._runtime / name} cannot be seen to now: {error.strerror}")
+        except (ValueError, KeyError, TypeError) as error:
+            self._tell(f"{self._runtime / name} is not understood ({error}): what it stands for is not guarded")
 
     def _search(self) -> None:
         """Look for those that were started by a daemon that had no time to note their pids."""
@@ -151,18 +155,28 @@ class Qemus:
             pid = pids.get(note.argv)
             ticks = start_ticks(pid) if pid is not None else None
             if pid is not None and ticks is not None:
-                self._hold(note, pid, ticks)
-                del self._unsure[name]
+                with suppress(OSError):  # it is searched for again
+                    self._hold(note, pid, ticks)
+                    del self._unsure[name]
 
     def _hold(self, note: Note, pid: int, ticks: int) -> None:
-        """Hold a process if it is still the one that was noted."""
+        """Hold a process if it is still the one that was noted. Raises OSError when that cannot be told."""
         if pid in self._held and self._held[pid].ticks == ticks:
             return
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:
-            return  # gone, or the thread of another process by now
-        if start_ticks(pid) != ticks or is_over(pidfd):
+        except OSError as error:
+            if error.errno in _NO_PROCESS:
+                return
+            raise
+        found = start_ticks(pid)
+        if found != ticks:
+            is_gone = found is not None or is_over(pidfd)
+            os.close(pidfd)
+            if is_gone:
+                return
+            raise OSError(errno.EAGAIN, f"process {pid} cannot be looked at")
+        if is_over(pidfd):
             os.close(pidfd)
             return
         self._held[pid] = Qemu(note.vm_id, note.name, pid, ticks, pidfd)

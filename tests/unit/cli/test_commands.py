@@ -152,6 +152,17 @@ def test_what_there_is_to_say_of_a_node_besides_its_state_is_shown(shell: Shell,
     ]
 
 
+def test_an_isolated_node_shows_what_runs_on_it_and_loses_nothing(shell: Shell, world: FakeWorld) -> None:
+    shell("vm create web1 --guest builtin --start")
+    world.down.add(NodeId("1"))  # no member any more, as it sees itself
+    assert "Lost" in shell("status")[1]
+    world.statuses[NodeId("1")] = NodeStatus.ISOLATED
+    words = shell("status")[1]
+    assert "Isolated" in words
+    assert "Running" in words
+    assert "Lost" not in words
+
+
 @pytest.mark.parametrize("noun", ["status", "vm list", "node list", "group list", "resource list", "vm show web1"])
 def test_tables_fit_100_columns(shell: Shell, noun: str) -> None:
     name = "web" + "x" * 120

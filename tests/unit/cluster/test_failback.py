@@ -94,8 +94,9 @@ def test_lapses_of_more_than_an_hour_ago_and_too_few_lapses_do_not() -> None:
     assert plan_quarantine(at, role(1, lapses=lapses(2, 46_000.0, 48_000.0, 49_000.0))) == ()
 
 
-def test_a_duration_of_0_quarantines_nobody() -> None:
-    at = picture([node(number) for number in range(1, 5)], settings=Settings(quarantine_duration=0))
+@pytest.mark.parametrize("settings", [Settings(quarantine_duration=0), Settings(quarantine_threshold=0)])
+def test_a_duration_or_a_threshold_of_0_quarantines_nobody(settings: Settings) -> None:
+    at = picture([node(number) for number in range(1, 5)], settings=settings)
     assert plan_quarantine(at, role(1, lapses=lapses(2, *[49_000.0] * 9))) == ()
 
 

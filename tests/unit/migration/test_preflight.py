@@ -13,12 +13,19 @@ from quorate.migration.preflight import Assessment, Candidate, check_candidate, 
 SOURCE = NodeId("1")
 GOOD = Candidate(NodeId("2"), "node2", NodeState.UP, isolated=False, possible_owner=True)
 NO_ROOM = Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION
-FAULTS: Mapping[str, int] = {"down": 5050, "paused": 5070, "isolated": 5984, "not a possible owner": 5071}
+FAULTS: Mapping[str, int] = {
+    "down": 5050,
+    "paused": 5070,
+    "isolated": 5984,
+    "quarantined": 5985,
+    "not a possible owner": 5071,
+}
 
 
 def candidate(*faults: str, node: str = "2") -> Candidate:
     state = NodeState.DOWN if "down" in faults else NodeState.PAUSED if "paused" in faults else NodeState.UP
-    return Candidate(NodeId(node), f"node{node}", state, "isolated" in faults, "not a possible owner" not in faults)
+    possible = "not a possible owner" not in faults
+    return Candidate(NodeId(node), f"node{node}", state, "isolated" in faults, possible, "quarantined" in faults)
 
 
 def refusal(wanted: Candidate | None) -> ClusterError:

@@ -1,5 +1,6 @@
 """What the guard decides about itself, at moments of the test's own; what it does to processes is in tests/contract."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -103,6 +104,47 @@ def test_what_it_says_is_said_once(rig: GuardRig, watched: Watched) -> None:
     for number in range(5):
         watched.round(deadline + 10.0 + number)
     assert watched.log().count("the lease is held again, for 90.0 s") == 1
+
+
+def test_a_lapse_that_the_daemon_has_seen_first_is_made_up_for(rig: GuardRig, watched: Watched) -> None:
+    qemu = rig.qemu("frozen")
+    deadline = rig.let_run(LEASE)
+    watched.round(deadline - 1.0)
+    rig.file.write_word(deadline + 0.01 + LEASE, LEASE)  # won again, by a renewal that was sent after the deadline
+    watched.round(deadline + 0.02)
+    assert qemu.wait(10) == -signal.SIGKILL
+    assert "the lease is held again" in watched.log()
+
+
+def test_a_lease_that_was_carried_on_in_time_has_not_lapsed_however_late_that_is_heard(
+    rig: GuardRig, watched: Watched
+) -> None:
+    qemu = rig.qemu("late")
+    deadline = rig.let_run(LEASE)
+    watched.round(deadline - 1.0)
+    rig.file.write_word(deadline - 0.01 + LEASE, LEASE)
+    watched.round(deadline + 0.02)
+    for late in (1.0, 2.0, 3.0):
+        rig.file.write_word(deadline + late * LEASE, LEASE)  # the first of these is not heard in time
+    watched.round(deadline + 2.5 * LEASE)
+    assert qemu.poll() is None
+    assert "lease" not in watched.log().replace("no lease", "")
+
+
+def test_a_virtual_machine_that_cannot_be_held_at_first_is_held_later(rig: GuardRig, watched: Watched) -> None:
+    qemu = rig.qemu("unheld")
+    deadline = rig.let_run(LEASE)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def open_none(pid: int, flags: int = 0) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        patch.setattr(os, "pidfd_open", open_none)
+        watched.round(deadline - 3.0)
+    assert "cannot be seen to now: Too many open files" in watched.log()
+    watched.round(deadline - 1.0)
+    watched.round(deadline)
+    assert qemu.wait(10) == -signal.SIGKILL
 
 
 def test_a_name_is_found_in_a_command_line() -> None:

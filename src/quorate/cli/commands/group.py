@@ -1,10 +1,11 @@
 """``quorate group …``."""
 
 from quorate.cli import output
-from quorate.cli.commands.properties import Target, set_properties
-from quorate.cli.commands.tables import group_rows, resource_rows
+from quorate.cli.commands.properties import Target, common_properties, rows_of, set_properties
+from quorate.cli.commands.tables import fact_rows, group_rows, resource_rows
 from quorate.cli.commands.waiting import settled_group
 from quorate.cli.session import session
+from quorate.client.blocking import BlockingClient
 from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.json_types import JsonObject, json_objects, json_text
@@ -21,18 +22,20 @@ def list_() -> int:
 
 
 def show_(name: str, /) -> int:
-    """Show a group and its resources."""
+    """Show a group with its resources and common properties."""
     client = session.client()
     found = client.call("GetGroupId", group=name).text("id")
     groups = [item for item in client.call("ListGroups").objects("groups") if json_text(item, "id") == found]
     if not groups:
         raise CallerError(Status.ERROR_GROUP_NOT_FOUND, f'there is no group "{name}" any more')
+    properties = common_properties(_target(client, found))
     if session.json:
-        output.print_json(groups[0])
+        output.print_json({**groups[0], "properties": properties})
         return output.EXIT_SUCCESS
     console = output.console()
     console.print(group_rows(groups))
     console.print(resource_rows(json_objects(groups[0], "resources")))
+    console.print(fact_rows(rows_of(properties), "Properties"))
     return output.EXIT_SUCCESS
 
 
@@ -96,12 +99,14 @@ def set_(name: str, /, *assignments: str, private: bool = False) -> int:
     private
         Store names that the group does not know as private properties of your own.
     """
-    client = session.client()
+    return set_properties(_target(session.client(), name), assignments, private=private)
 
+
+def _target(client: BlockingClient, name: str) -> Target:
     def control(code: int, data: bytes | None) -> Values:
         return client.call("GroupControl", group=name, control_code=code, in_buffer=data)
 
-    return set_properties(Target(ControlObject.GROUP, name, control), assignments, private=private)
+    return Target(ControlObject.GROUP, name, control)
 
 
 def _change(operation: str, name: str, to: str | None, wanted: GroupState | None, timeout: float) -> int:

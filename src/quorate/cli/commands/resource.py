@@ -24,7 +24,7 @@ def list_() -> int:
 
 
 def show_(name: str, /) -> int:
-    """Show a resource with its private properties."""
+    """Show a resource with its common and private properties."""
     client = session.client()
     found = client.call("GetResourceId", resource=name)
     all_ = client.call("ListResources").objects("resources")
@@ -34,11 +34,13 @@ def show_(name: str, /) -> int:
         answer = client.call("ResourceControl", resource=found.text("id"), control_code=code)
         if answer.number("status") == Status.ERROR_SUCCESS:
             properties.update(_properties(answer.data("output")))
+    common = common_properties(_target(client, found.text("id")))
     if session.json:
-        output.print_json({**facts, "private_properties": properties})
+        output.print_json({**facts, "properties": common, "private_properties": properties})
         return output.EXIT_SUCCESS
     console = output.console()
     console.print(resource_rows([facts]))
+    console.print(fact_rows(rows_of(common), "Properties"))
     if properties:
         console.print(fact_rows([(key, cell(value)) for key, value in properties.items()], "Private properties"))
     return output.EXIT_SUCCESS
@@ -56,12 +58,14 @@ def set_(name: str, /, *assignments: str, private: bool = False) -> int:
     private
         Store names that the resource does not know as private properties of your own.
     """
-    client = session.client()
+    return set_properties(_target(session.client(), name), assignments, private=private)
 
+
+def _target(client: BlockingClient, name: str) -> Target:
     def control(code: int, data: bytes | None) -> Values:
         return client.call("ResourceControl", resource=name, control_code=code, in_buffer=data)
 
-    return set_properties(Target(ControlObject.RESOURCE, name, control), assignments, private=private)
+    return Target(ControlObject.RESOURCE, name, control)
 
 
 def control_(

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.unit.engine.cluster_world import DELAY, SimNode, World, cluster_test
+from tests.hands.cluster_world import DELAY, SimNode, World, cluster_test
 from tests.unit.server.agents import FakeAgent
 
 from quorate.clusapi.identity import NodeId
@@ -66,6 +66,24 @@ async def test_a_dead_node_whose_lease_proves_nothing_is_switched_off_and_taken_
     (down,) = [event for event in await world.events("node1 is down") if event.kind == "node.state"]
     assert down.sentence == "node1 is down: it is proven to be off"
     assert [event.kind for event in await world.events("node1 has been silent")] == ["node.fencing"]
+    await fences.close()
+
+
+@cluster_test
+async def test_agents_may_be_asked_before_the_lease_is_over_also_about_the_coordinator(world: World) -> None:
+    one, two, three = await world.form(1024, 1024, 1024, properties={"FenceAfter": DWORD(1)})
+    vm = await world.vm("vm", one)
+    fences = Fences(world, two)
+    await fences.give(one.id, "1")
+    assert world.coordinator() is one
+    for node in (two, three):
+        node.membership.refuses.add(one.id)
+        node.membership.patient = True  # the lease is long: nobody is down yet
+    await one.die()
+    fences.watch.start()
+    await world.until(lambda: world.runs_on(vm) is not None)
+    (begun,) = [event for event in await world.events("node1 has been silent") if event.kind == "node.fencing"]
+    assert begun.sentence.endswith(" s: the test forbids it")
     await fences.close()
 
 
