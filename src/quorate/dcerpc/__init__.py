@@ -1,0 +1,1 @@
+"""DCE/RPC over TCP: NDR, PDUs, authentication, server, client, endpoint mapper. Knows nothing of clusters."""
