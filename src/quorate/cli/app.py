@@ -92,7 +92,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         "Groups.",
         {
             "list": (f"{_C}.group:list_", "List them with state and owner."),
-            "show": (f"{_C}.group:show_", "Show one and its resources."),
+            "show": (f"{_C}.group:show_", "Show one with its resources and properties."),
             "online": (f"{_C}.group:online_", "Bring one online."),
             "offline": (f"{_C}.group:offline_", "Take one offline."),
             "move": (f"{_C}.group:move_", "Move one to another node."),
@@ -106,7 +106,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         "Resources.",
         {
             "list": (f"{_C}.resource:list_", "List them with type, state, group and owner."),
-            "show": (f"{_C}.resource:show_", "Show one with its private properties."),
+            "show": (f"{_C}.resource:show_", "Show one with its properties."),
             "set": (f"{_C}.resource:set_", "Set properties of one."),
             "control": (f"{_C}.resource:control_", "Send a control code to one."),
             "create": (f"{_C}.making:create_", "Make one."),

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.cli.main import run
+from quorate.clusapi.identity import NodeId
 from quorate.clusapi.property_lists import parse_property_list
 
 
@@ -98,3 +99,28 @@ def test_mistakes_are_told(shell: Shell, words: tuple[str, ...], said: str) -> N
 def test_private_properties_of_ones_own(shell: Shell) -> None:
     assert shell("cluster", "set", "--private", "Rack=7", "Room=cellar") == (0, '"pocket": Rack = 7, Room = cellar', "")
     assert "Rack" not in cluster_properties(shell)
+
+
+def test_show_has_the_common_properties(shell: Shell) -> None:
+    assert shell("group", "set", "web1", "AntiAffinityClassNames=front,back")[0] == 0
+    shown = shell("group", "show", "web1")[1]
+    assert "AntiAffinityClassNames" in shown
+    assert "front" in shown
+    assert json.loads(shell("group", "show", "web1", "--json")[1])["properties"]["Priority"] == 2000
+    resource = "Virtual Machine web1"
+    assert "RestartThreshold" in shell("resource", "show", resource)[1]
+    assert json.loads(shell("resource", "show", resource, "--json")[1])["properties"]["RestartThreshold"] == 3
+
+
+def test_show_tells_of_an_object_whose_node_is_down_what_is_known(shell: Shell, world: FakeWorld) -> None:
+    world.down.add(NodeId("1"))
+    address = str(world.directory / "node2.sock")
+    for words in (("group", "show", "web1"), ("resource", "show", "Virtual Machine web1")):
+        code, shown, _ = shell(*words, "--cluster", address)
+        assert code == 0
+        assert "web1" in shown
+        assert "its properties are not known now: node1, which would have to do this, is down" in words_of(shown)
+
+
+def words_of(text: str) -> str:
+    return " ".join(text.split())

@@ -1,7 +1,7 @@
 """``quorate group …``."""
 
 from quorate.cli import output
-from quorate.cli.commands.properties import Target, common_properties, rows_of, set_properties
+from quorate.cli.commands.properties import Target, rows_of, set_properties, shown_properties
 from quorate.cli.commands.tables import fact_rows, group_rows, resource_rows
 from quorate.cli.commands.waiting import settled_group
 from quorate.cli.session import session
@@ -28,14 +28,14 @@ def show_(name: str, /) -> int:
     groups = [item for item in client.call("ListGroups").objects("groups") if json_text(item, "id") == found]
     if not groups:
         raise CallerError(Status.ERROR_GROUP_NOT_FOUND, f'there is no group "{name}" any more')
-    properties = common_properties(_target(client, found))
+    properties, why_not = shown_properties(_target(client, found))
     if session.json:
         output.print_json({**groups[0], "properties": properties})
         return output.EXIT_SUCCESS
     console = output.console()
     console.print(group_rows(groups))
     console.print(resource_rows(json_objects(groups[0], "resources")))
-    console.print(fact_rows(rows_of(properties), "Properties"))
+    console.print(why_not or fact_rows(rows_of(properties), "Properties"))
     return output.EXIT_SUCCESS
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from quorate.cli import output
 from quorate.clusapi.control_codes import ControlObject
-from quorate.clusapi.errors import CallerError, error_from_status
+from quorate.clusapi.errors import CallerError, RefusalError, error_from_status
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.property_lists import (
@@ -90,6 +90,14 @@ def common_properties(target: Target) -> dict[str, JsonValue]:
     for code in (_GET_RO_COMMON, _GET_COMMON):
         found.update((item.name, plain(item.value)) for item in parse_property_list(target.require(code)[1]))
     return found
+
+
+def shown_properties(target: Target) -> tuple[dict[str, JsonValue], str]:
+    """The common properties, and why there are none: the node that would tell them is down. Raises ClusterError."""
+    try:
+        return common_properties(target), ""
+    except RefusalError as error:
+        return {}, f"its properties are not known now: {error.sentence}"
 
 
 def plain(value: object) -> JsonValue:

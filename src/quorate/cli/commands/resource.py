@@ -1,9 +1,10 @@
 """``quorate resource …``."""
 
 from quorate.cli import output
-from quorate.cli.commands.properties import Target, cell, plain, set_properties
+from quorate.cli.commands.properties import Target, cell, plain, rows_of, set_properties, shown_properties
 from quorate.cli.commands.tables import fact_rows, resource_rows
 from quorate.cli.session import session
+from quorate.client.blocking import BlockingClient
 from quorate.clusapi.control_code_lookup import control_codes_named
 from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.errors import CallerError, error_from_status
@@ -29,18 +30,18 @@ def show_(name: str, /) -> int:
     found = client.call("GetResourceId", resource=name)
     all_ = client.call("ListResources").objects("resources")
     facts = next((item for item in all_ if json_text(item, "id") == found.text("id")), {})
+    common, why_not = shown_properties(_target(client, found.text("id")))
     properties: dict[str, JsonValue] = {}
-    for code in (0x0100007D, 0x01000081):  # read-only and other private properties
+    for code in () if why_not else (0x0100007D, 0x01000081):  # read-only and other private properties
         answer = client.call("ResourceControl", resource=found.text("id"), control_code=code)
         if answer.number("status") == Status.ERROR_SUCCESS:
             properties.update(_properties(answer.data("output")))
-    common = common_properties(_target(client, found.text("id")))
     if session.json:
         output.print_json({**facts, "properties": common, "private_properties": properties})
         return output.EXIT_SUCCESS
     console = output.console()
     console.print(resource_rows([facts]))
-    console.print(fact_rows(rows_of(common), "Properties"))
+    console.print(why_not or fact_rows(rows_of(common), "Properties"))
     if properties:
         console.print(fact_rows([(key, cell(value)) for key, value in properties.items()], "Private properties"))
     return output.EXIT_SUCCESS
