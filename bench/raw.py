@@ -122,6 +122,12 @@ class RawMigrations:
                     told = self._migrate(source, destination, way)
                     return observer.result(self.workload.name, way, number, lambda: told)
 
+    @contextmanager
+    def waiting(self) -> Iterator[Side]:
+        """Have a QEMU with the guest loaded, whose vCPUs have not started yet."""
+        with self._side("alone", VmId(str(uuid.uuid4())), Fresh()) as side:
+            yield side
+
     def _migrate(self, source: Side, destination: Side, way: str) -> Told:
         destination.qmp.capabilities(events=True)
         uri = "tcp:127.0.0.1:0" if way == "raw tcp" else f"unix:{destination.paths.runtime / 'migration'}"

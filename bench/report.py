@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.failover import Failovers
 from bench.guests import IDLE, WORKLOADS, Workload
 from bench.machine import Machine
 from bench.measured import Migration, median
@@ -47,6 +48,7 @@ class Results:
     migrations: tuple[Migration, ...]
     failures: tuple[str, ...]
     small: tuple[Figure, ...]
+    failovers: Failovers
 
     def of(self, workload: Workload, way: str) -> tuple[Migration, ...]:
         """Give the migrations of one guest made in one way."""
@@ -67,14 +69,19 @@ class Results:
             if self.of(workload, WAY) and self.of(workload, BASELINE):
                 found += self._judge(workload)
         unwell = [m for m in self.migrations if m.faults]
-        found.append(
-            Verdict(
-                "every guest lived on unharmed, no beat missing or repeated",
-                f"{len(self.migrations) - len(unwell)} of {len(self.migrations) + len(self.failures)} migrations",
-                not unwell and not self.failures,
+        if self.migrations or self.failures:
+            found.append(
+                Verdict(
+                    "every guest lived on unharmed, no beat missing or repeated",
+                    f"{len(self.migrations) - len(unwell)} of {len(self.migrations) + len(self.failures)} migrations",
+                    not unwell and not self.failures,
+                )
             )
-        )
-        for figure in self.small:
+        lost, rounds = len(self.failovers.failures), len(self.failovers.busy)
+        if rounds:
+            sentence = "every guest was where it should be after every death"
+            found.append(Verdict(sentence, f"{rounds - lost} of {rounds} rounds", not lost))
+        for figure in (*self.small, *self.failovers.figures):
             if figure.is_met is not None:
                 limit = f"{figure.limit:g} {figure.unit}"
                 reached = f"{figure.median:.3g} {figure.unit}"
@@ -114,11 +121,15 @@ def line(migration: Migration) -> str:
 
 def markdown(results: Results) -> str:
     """Write the figures as they stand in docs/benchmarks.md."""
-    parts = [_machine_words(results), "### Migrations", _migration_table(results)]
+    parts = [_machine_words(results)]
+    if results.migrations:
+        parts += ["### Migrations", _migration_table(results)]
     for workload in results.workloads():
         parts += [f"### Moments: {workload.name} guest", _moment_table(results, workload)]
     if results.small:
         parts += ["### Small figures", _small_table(results.small)]
+    if results.failovers.figures:
+        parts += ["### When something dies", _small_table(results.failovers.figures)]
     parts += ["### Targets", _verdict_table(results.verdicts())]
     return "\n\n".join(parts) + "\n"
 
@@ -132,7 +143,8 @@ def _machine_words(results: Results) -> str:
         f"loopback. Limits measured in the same run: memcpy {machine.memcpy / 1e9:.1f} GB/s; first touch of memory "
         f"{machine.touch_fresh / 1e9:.2f} GB/s as it came, {machine.touch_warm / 1e9:.2f} GB/s when just freed. "
         f"Others used {machine.busy:.0%} of the machine when the run began, "
-        f"{median([m.busy for m in results.migrations] or [0.0]):.0%} in the median before a migration."
+        f"{median([m.busy for m in results.migrations] + results.failovers.busy):.0%} in the median before a "
+        "measurement."
     )
 
 
@@ -234,9 +246,9 @@ def records(results: Results) -> Iterable[Mapping[str, object]]:
     yield {"kind": "machine", **results.machine.to_json()}
     for migration in results.migrations:
         yield {"kind": "migration", **asdict(migration)}
-    for sentence in results.failures:
+    for sentence in (*results.failures, *results.failovers.failures):
         yield {"kind": "failure", "sentence": sentence}
-    for figure in results.small:
+    for figure in (*results.small, *results.failovers.figures):
         yield {"kind": "figure", **asdict(figure), "median": figure.median, "worst": figure.worst}
     for verdict in results.verdicts():
         yield {"kind": "target", **asdict(verdict)}

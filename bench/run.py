@@ -1,7 +1,7 @@
-"""How fast a live migration is, in ratios to what QEMU does by itself; ``make bench``.
+"""How fast a live migration is, in ratios to what QEMU does by itself, and how soon a guest is back; ``make bench``.
 
 Raw QMP migrations and ours of the same guests take turns in one run, so that whatever else the machine does hits all of
-them. Exit code 0: every target was reached; 1: not every one, or a migration went wrong.
+them. Exit code 0: every target was reached; 1: not every one, or something went wrong.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 
-from bench import machine, report, small
+from bench import failover, machine, report, small
 from bench.guests import WORKLOADS, Workload, pin
 from bench.measured import Migration
 from bench.ours import NODES, WAY, OurMigrations
@@ -27,6 +27,9 @@ DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 RECORDS: Final = ROOT / "build" / "bench"
 RUNS: Final = 5
 QUICK_RUNS: Final = 1
+ROUNDS: Final = 3
+"""How often each thing dies."""
+FAILOVER: Final = "failover"
 PATIENCE: Final = 20.0
 """Seconds that a run waits for a quiet moment; then it goes on all the same, and says how busy the machine was."""
 TIMES: Final = 10
@@ -42,25 +45,47 @@ def main() -> int:
     """Run the benchmark."""
     arguments = _arguments(sys.argv[1:])
     workloads = [workload for workload in WORKLOADS if arguments.only in (None, workload.name)]
+    patience = 0.0 if arguments.quick else PATIENCE
     with tempfile.TemporaryDirectory(prefix="qb-") as name:
         directory = Path(name)
-        pinned = {workload: pin(workload, directory / "accelerator") for workload in workloads}
-        examined = machine.examine(pinned[workloads[0]].accelerator.value)
-        with pocket_cluster(directory / "cluster", len(NODES)) as cluster:
-            rest = QUICK_REST if arguments.quick else REST
-            figures = () if arguments.only else small.measure(cluster, times=TIMES, rest=rest)
-            plan = _Plan(cluster, directory, arguments.runs, 0.0 if arguments.quick else PATIENCE)
-            for workload in workloads:
-                plan.measure(workload, pinned[workload])
+        pinned = {workload: pin(workload, directory / "accelerator") for workload in (*workloads, failover.GUEST)}
+        examined = machine.examine(pinned[failover.GUEST].accelerator.value)
+        figures: tuple[small.Figure, ...] = ()
+        made: list[Migration] = []
+        failures: list[str] = []
+        if workloads:
+            with pocket_cluster(directory / "cluster", len(NODES)) as cluster:
+                rest = QUICK_REST if arguments.quick else REST
+                figures = () if arguments.only else small.measure(cluster, times=TIMES, rest=rest)
+                plan = _Plan(cluster, directory, arguments.runs, patience)
+                for workload in workloads:
+                    plan.measure(workload, pinned[workload])
+            made, failures = plan.made, plan.failures
+        failovers = failover.Failovers()
+        if arguments.only in (None, FAILOVER):
+            failovers = _failovers(
+                directory, pinned[failover.GUEST], QUICK_RUNS if arguments.quick else ROUNDS, patience
+            )
     command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
-    results = report.Results(command, examined, tuple(plan.made), tuple(plan.failures), figures)
+    results = report.Results(command, examined, tuple(made), tuple(failures), figures, failovers)
     return _tell(results, for_document=not (arguments.only or arguments.quick))
 
 
+def _failovers(directory: Path, pinned: Pinned, rounds: int, patience: float) -> failover.Failovers:
+    reason = failover.why_not()
+    if reason is not None:
+        print(f"no failover is measured: {reason}", flush=True)
+        return failover.Failovers()
+    return failover.measure(directory, pinned, rounds, patience)
+
+
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description="Measure live migrations against raw QMP.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.run", description="Measure live migrations against raw QMP, and failovers."
+    )
     parser.add_argument("--runs", type=int, metavar="N", help=f"migrations of each guest in each way (default {RUNS})")
-    parser.add_argument("--only", choices=[workload.name for workload in WORKLOADS], help="one guest, no small figures")
+    only = [*(workload.name for workload in WORKLOADS), FAILOVER]
+    parser.add_argument("--only", choices=only, help="the migrations of one guest, or the failovers")
     parser.add_argument("--quick", action="store_true", help="once each, at once; the document stays as it is")
     found = parser.parse_args(given)
     found.runs = found.runs or (QUICK_RUNS if found.quick else RUNS)

@@ -6,20 +6,18 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from tests.system.fault_sight import Found, Sight
 from tests.system.fault_table import Cell
 from tests.system.machines.observer import lives, two_copies
-from tests.system.pocket_cluster import PocketCluster
+from tests.system.pocket_cluster import PocketCluster, held, stands_still, state_of
 
 from quorate.clusapi.json_types import json_int, json_objects, json_text
-from quorate.clusapi.states import MigrationState, NodeState, VmState
-from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
-from quorate.database.sqlite import SqliteBlockingStore
+from quorate.clusapi.states import MigrationState, NodeState
 from quorate.engine.fault_points import VARIABLE, Point
 from quorate.hypervisor.serial_watch import SerialWatch
 from quorate.service.pocket_power import power_off, power_on
@@ -30,11 +28,12 @@ FROZEN = 8.0
 patience but that of dropping a guest."""
 LEASE, LONG_LEASE = 5, 60
 """Seconds that leases last: as usual, and where a daemon has to be back in time on however busy a machine."""
+LOOK = 0.2
+"""Seconds between two looks at what has come out: each costs the machine a little, and many look at a time."""
 LIMIT = 60.0
 """Seconds within which everything must have settled; it takes two or three."""
 GUEST: dict[str, int] = {"dirty_bytes": 4 << 20, "dirty_bytes_per_second": 8 << 20, "fill_bytes": 8 << 20}
 BEATS_AFTER = 30
-SETTLED = (MigrationState.NO_MIGRATION, MigrationState.CANCELED, MigrationState.FAILURE)
 
 HELD: dict[str, tuple[tuple[str, Point], ...]] = {
     "preparing": ((DESTINATION, Point.PREPARING),),
@@ -61,38 +60,6 @@ RACES = ("cas sent", "given")
 _environment = Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What is to be seen from outside, at one moment."""
-
-    owner: str
-    given: bool
-    migration_state: MigrationState
-    sentence: str
-    failed_over: bool
-    """A coordinator has given it to the node where it is, as its owner was dead."""
-    vm_state: VmState
-    queued: bool
-    qemus: tuple[str, ...]
-    """The nodes that have a QEMU of the virtual machine."""
-    guards: tuple[str, ...]
-    """The nodes that have a guard."""
-    left_over: tuple[str, ...]
-    """Files that only a migration, or a QEMU that is not there, would need."""
-
-    @property
-    def is_settled(self) -> bool:
-        return (
-            not self.given
-            and self.migration_state in SETTLED
-            and self.vm_state is VmState.RUNNING
-            and not self.queued
-            and self.qemus == (self.owner,)
-            and self.guards == (SOURCE, DESTINATION)
-            and not self.left_over
-        )
-
-
 class Lab:
     """A cluster of two nodes whose daemons can be held at points of a migration."""
 
@@ -100,7 +67,7 @@ class Lab:
         self.cluster = cluster
         self._points = points
         self._lease = LEASE
-        self._database = SqliteBlockingStore(cluster.directory / "cluster.sqlite")
+        self._sight = Sight(cluster)
 
     # --- one experiment --------------------------------------------------------------------------------------------
 
@@ -131,7 +98,7 @@ class Lab:
             beats = [line for line in watch.lines if line.count is not None]
             now = beats[-1].at
             cluster.wait(lambda: _beats_in(watch, log, now) >= BEATS_AFTER, LIMIT, f"the guest counts on {found.owner}")
-            after = self._look(name, vm_id)
+            after = self._sight.look(name, vm_id)
             lines, report = watch.lines, watch.report()
         starts = sum(line.count == 1 for line in lines if line.at > began)
         outcome = _outcome(found, cold=starts > 0)
@@ -159,32 +126,32 @@ class Lab:
         if cell.victim == "node":
             self._cut_power(node)
             return
-        pid = self._pid_of(cell.victim, vm_id, node)
-        with _pidfd(pid) as victim:
-            if cell.signal == "kill -9":
-                signal.pidfd_send_signal(victim, signal.SIGKILL)
-                assert select.select((victim,), (), (), LIMIT)[0], f"{pid} survives SIGKILL"
-                if cell.victim == "QEMU":
-                    run_file = self.cluster.runtime(node) / f"{vm_id}.run"
-                    self.cluster.wait(lambda: not run_file.exists(), LIMIT, f"{node} notices that its QEMU is gone")
-                if _must_be_back_first(cell):
-                    self.release(SOURCE)
-                    self.cluster.wait(lambda: not self._is_given(name), LIMIT, f"{SOURCE} takes {name} back")
-                self.release()
-                return
-            signal.pidfd_send_signal(victim, signal.SIGSTOP)
-            try:
-                self.cluster.wait(lambda: _state(pid) in "TX", LIMIT, f"{pid} stands still")
+        if cell.signal == "SIGSTOP":
+            with self._standing_still(cell, vm_id, node):
                 self.release()
                 time.sleep(FROZEN)
-            finally:
-                with suppress(ProcessLookupError):  # ended meanwhile, as it may be
-                    signal.pidfd_send_signal(victim, signal.SIGCONT)
+            return
+        pid = self._pid_of(cell.victim, vm_id, node)
+        with held(pid) as victim:
+            signal.pidfd_send_signal(victim, signal.SIGKILL)
+            assert select.select((victim,), (), (), LIMIT)[0], f"{pid} survives SIGKILL"
+        if cell.victim == "QEMU":
+            run_file = self.cluster.runtime(node) / f"{vm_id}.run"
+            self.cluster.wait(lambda: not run_file.exists(), LIMIT, f"{node} notices that its QEMU is gone")
+        if _must_be_back_first(cell):
+            self.release(SOURCE)
+            self.cluster.wait(lambda: not self._sight.is_given(name), LIMIT, f"{SOURCE} takes {name} back")
+        self.release()
+
+    def _standing_still(self, cell: Cell, vm_id: str, node: str) -> AbstractContextManager[None]:
+        if cell.victim == "daemon":
+            return self.cluster.daemon_stands_still(node)
+        return stands_still(self._pid_of(cell.victim, vm_id, node))
 
     def _pid_of(self, victim: str, vm_id: str, node: str) -> int:
         match victim:
             case "QEMU":
-                return self._qemu(vm_id, node)
+                return self._sight.qemu(vm_id, node)
             case "guard":
                 return self.cluster.guard_pid(node)
             case _:
@@ -202,10 +169,10 @@ class Lab:
 
     def _kill_for_a_while(self) -> None:
         """Kill the source's daemon, and keep the keeper from starting another."""
-        with _pidfd(self.cluster.keeper_pid()) as keeper, _pidfd(self.cluster.daemon_pid(SOURCE)) as victim:
+        with held(self.cluster.keeper_pid()) as keeper, held(self.cluster.daemon_pid(SOURCE)) as victim:
             signal.pidfd_send_signal(keeper, signal.SIGSTOP)
             try:
-                self.cluster.wait(lambda: _state(self.cluster.keeper_pid()) == "T", LIMIT, "the keeper stands still")
+                self.cluster.wait(lambda: state_of(self.cluster.keeper_pid()) == "T", LIMIT, "the keeper stands still")
                 signal.pidfd_send_signal(victim, signal.SIGKILL)
                 assert select.select((victim,), (), (), LIMIT)[0], "the daemon survives SIGKILL"
                 self.release()
@@ -223,66 +190,17 @@ class Lab:
 
     def _wait_settled(self, name: str, vm_id: str) -> Found:
         deadline = time.monotonic() + LIMIT
-        while not (found := self._look(name, vm_id)).is_settled:
+        while not (found := self._sight.look(name, vm_id)).is_settled:
             assert time.monotonic() < deadline, f"not settled within {LIMIT:.0f} s: {found}"
-            time.sleep(0.05)
+            time.sleep(LOOK)
         self.wait_for_daemons()
         return found
 
-    # --- looking ---------------------------------------------------------------------------------------------------
-
-    def _look(self, name: str, vm_id: str) -> Found:
-        snapshot = self._snapshot()
-        group = snapshot.group(name).id
-        ownership, run = snapshot.ownership[group].value, snapshot.run[group].value
-        assert run.vm is not None
-        owner = snapshot.nodes[ownership.holder].name
-        return Found(
-            owner=owner,
-            given=ownership.giver is not None,
-            migration_state=MigrationState(run.vm.migration_state),
-            sentence=run.vm.sentence,
-            failed_over=run.failover.away,
-            vm_state=VmState(run.vm.vm_state),
-            queued=bool(run.status_information & 4),
-            qemus=tuple(self._qemus(vm_id).values()),
-            guards=tuple(sorted(self.cluster.guard_pids(SOURCE, DESTINATION).values())),
-            left_over=tuple(self._left_over(vm_id, owner)),
-        )
-
-    def _is_given(self, name: str) -> bool:
-        snapshot = self._snapshot()
-        return snapshot.ownership[snapshot.group(name).id].value.giver is not None
-
-    def _snapshot(self) -> ClusterSnapshot:
-        return SnapshotBuilder(self._database.range(*SnapshotBuilder.PREFIXES)).build()
-
-    def _qemus(self, vm_id: str) -> dict[int, str]:
-        marker = vm_id.encode()
-        return {
-            pid: node
-            for pid, node in sorted(self.cluster.qemu_pids().items(), key=lambda found: found[1])
-            if marker in _command_line(pid)
-        }
+    # --- the cluster -----------------------------------------------------------------------------------------------
 
     def qemu_of(self, name: str, node: str) -> int:
         """The pid of a virtual machine's QEMU on a node."""
-        return self._qemu(json_text(self.cluster.vm(name), "vm"), node)
-
-    def _qemu(self, vm_id: str, node: str) -> int:
-        return next(pid for pid, where in self._qemus(vm_id).items() if where == node)
-
-    def _left_over(self, vm_id: str, owner: str) -> Iterator[str]:
-        for node in (SOURCE, DESTINATION):
-            runtime = self.cluster.runtime(node)
-            yield from (path.name for path in runtime.glob("*.journal"))
-            if node != owner:
-                state = self.cluster.directory / "nodes" / node.removeprefix("node") / "vms"
-                yield from (f"{node}: {path.name}" for path in runtime.glob("*") if path.suffix in (".q", ".m", ".a"))
-                yield from (f"{node}: {path.name}" for path in runtime.glob(f"{vm_id}.*"))
-                yield from (f"{node}: {path.name}" for path in state.glob(f"{vm_id}.rom"))
-
-    # --- the cluster -----------------------------------------------------------------------------------------------
+        return self._sight.qemu(json_text(self.cluster.vm(name), "vm"), node)
 
     def _set_lease(self, seconds: int) -> None:
         if seconds != self._lease:
@@ -324,7 +242,7 @@ class Lab:
             path.unlink()
 
     def close(self) -> None:
-        self._database.close()
+        self._sight.close()
 
 
 @contextmanager
@@ -377,27 +295,3 @@ def _expected_state(cell: Cell) -> MigrationState:
 
 def _beats_in(watch: SerialWatch, log: Path, since: float) -> int:
     return sum(1 for line in watch.lines if line.count is not None and line.source == log and line.at > since)
-
-
-@contextmanager
-def _pidfd(pid: int) -> Iterator[int]:
-    descriptor = os.pidfd_open(pid)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _state(pid: int) -> str:
-    """The state letter of a process; X when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"

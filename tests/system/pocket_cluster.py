@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tests.system.cluster_under_test import ClusterUnderTest
@@ -102,6 +104,30 @@ class PocketCluster(ClusterUnderTest):
         data = pack_property_list(PropertyList.of([(name, PropertyFormat.DWORD, value)]))
         self.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
 
+    @contextmanager
+    def daemon_stands_still(self, node: str) -> Iterator[None]:
+        """Have a daemon stand still, stopped between two of its writes.
+
+        One that is stopped within a write keeps the database locked. That is another fault: nobody can write, and one
+        node cannot be asked for a promise, so that every guard acts.
+        """
+        while True:
+            with stands_still(self.daemon_pid(node)):
+                if self._is_writable():
+                    yield
+                    return
+            time.sleep(0.01)
+
+    def _is_writable(self) -> bool:
+        path = self.directory / "cluster.sqlite"
+        with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+        return True
+
     # --- ending ----------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
@@ -143,6 +169,40 @@ def _runs_for(file: GuardFile, seconds: int) -> bool:
     return word is not None and word.duration == seconds and word.deadline > boottime() + seconds - 2
 
 
+@contextmanager
+def held(pid: int) -> Iterator[int]:
+    """A pidfd of a process."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def stands_still(pid: int) -> Iterator[None]:
+    """Have a process stand still; what does not stop within ten seconds is an error."""
+    with held(pid) as process:
+        try:
+            signal.pidfd_send_signal(process, signal.SIGSTOP)
+            deadline = time.monotonic() + 10.0
+            while state_of(pid) not in "TX":
+                assert time.monotonic() < deadline, f"{pid} does not stop"
+                time.sleep(0.002)
+            yield
+        finally:
+            with suppress(ProcessLookupError):  # ended meanwhile, as it may be
+                signal.pidfd_send_signal(process, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    """The state letter of a process; X when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
 def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
@@ -173,4 +233,4 @@ def _kill(pid: int) -> None:
         return
 
 
-__all__ = ["PocketCluster", "json_objects", "pocket_cluster"]
+__all__ = ["PocketCluster", "held", "json_objects", "pocket_cluster", "stands_still", "state_of"]

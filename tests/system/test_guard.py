@@ -6,11 +6,11 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.system.pocket_cluster import PocketCluster, pocket_cluster
+from tests.system.pocket_cluster import PocketCluster, held, pocket_cluster, stands_still
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.json_types import json_int, json_text
@@ -33,28 +33,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PocketCluster]
         yield found
 
 
-@contextmanager
-def _held(pid: int) -> Iterator[int]:
-    descriptor = os.pidfd_open(pid)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _standing_still(pid: int) -> Iterator[None]:
-    with _held(pid) as victim:
-        signal.pidfd_send_signal(victim, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(victim, signal.SIGCONT)
-
-
 def _kill(pid: int) -> None:
-    with _held(pid) as victim:
+    with held(pid) as victim:
         signal.pidfd_send_signal(victim, signal.SIGKILL)
         assert select.select((victim,), (), (), LIMIT)[0], f"{pid} survives SIGKILL"
 
@@ -101,10 +81,10 @@ def test_a_daemon_that_stands_still_past_its_lease_loses_its_vms_in_time_and_not
     cluster.call("PauseVirtualMachine", vm="paused")
     pids = {name: json_int(cluster.vm(name), "pid") for name in names}
     logs = _logs(cluster, "runs")
-    with SerialWatch(*logs, from_end=True) as watch, _held(pids["runs"]) as running:
+    with SerialWatch(*logs, from_end=True) as watch, held(pids["runs"]) as running:
         assert watch.wait_beats(5, LIMIT)
         os.kill(pids["stands"], signal.SIGSTOP)
-        with _standing_still(cluster.daemon_pid("node1")), _file(cluster, "node1") as file:
+        with cluster.daemon_stands_still("node1"), _file(cluster, "node1") as file:
             word = file.word()
             assert word is not None
             assert select.select((running,), (), (), LIMIT)[0], "the guard has not acted"
@@ -173,8 +153,8 @@ def test_a_guard_that_stands_still_is_replaced(cluster: PocketCluster) -> None:
     cluster.wait(lambda: _runs_once(cluster, "web1"), LIMIT, "web1 runs")
     node = cluster.owner("web1")
     guard = cluster.guard_pid(node)
-    with SerialWatch(*_logs(cluster, "web1"), from_end=True) as watch, _standing_still(guard):
-        with _held(guard) as frozen:
+    with SerialWatch(*_logs(cluster, "web1"), from_end=True) as watch, stands_still(guard):
+        with held(guard) as frozen:
             assert select.select((frozen,), (), (), LIMIT)[0], "it holds the lock, and is killed for that"
         _replaced(cluster, node, guard)
         assert watch.wait_beats(20, LIMIT)

@@ -281,8 +281,8 @@ class Migrations(VirtualMachines):
     async def on_assess(self, definition: JsonObject, pinned: JsonObject) -> dict[str, JsonValue]:
         """Answer whether this node could run a VM now. Raises RefusalError 5953 or 5957."""
         wanted, as_pinned = parse_definition(json.dumps(definition)), Pinned.from_json(json.dumps(pinned))
+        await self.context.hypervisor.check_can_run(wanted, as_pinned)  # the contract's order: 5953 before 5957
         await self.admission.check(None, wanted.name, as_pinned.memory_bytes)
-        await self.context.hypervisor.check_can_run(wanted, as_pinned)
         facts = await self.context.hypervisor.host_facts()
         return {"memory_free": str(facts.memory_free)}
 

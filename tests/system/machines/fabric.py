@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-NETWORKS: Final = 2
-"""Networks that every machine is on: the cluster's, and one for migrations."""
+NETWORKS: Final = ("10.77.0", "10.77.1")
+"""Networks that every machine is on, by what their addresses begin with: the cluster's, and one for migrations."""
 TABLE: Final = "inet quorate_test"
 
 
@@ -52,7 +52,7 @@ class Machine:
 
     def address(self, network: int = 0) -> str:
         """Its address on one of the networks."""
-        return f"10.77.{network}.{self.number}"
+        return f"{self._fabric.networks[network]}.{self.number}"
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -140,17 +140,18 @@ class Machine:
 class Fabric:
     """The machines and the switch between them; a context manager that leaves nothing behind."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Have machines of these names; the first has the addresses that end in 1."""
+    def __init__(self, names: Sequence[str], networks: Sequence[str] = NETWORKS, first: int = 1) -> None:
+        """Have machines of these names; the first has the addresses that end in 1, or in another number."""
+        self.networks = tuple(networks)
         self.prefix = f"q{os.getpid():x}{time.monotonic_ns() & 0xFFFFF:x}"
         self._switch = f"{self.prefix}sw"
-        self.machines = {name: Machine(self, name, number) for number, name in enumerate(names, start=1)}
+        self.machines = {name: Machine(self, name, number) for number, name in enumerate(names, start=first)}
 
     def __enter__(self) -> Self:
         """Make everything."""
         try:
             _ip("netns", "add", self._switch)
-            for network in range(NETWORKS):
+            for network in range(len(self.networks)):
                 _ip("-n", self._switch, "link", "add", f"br{network}", "type", "bridge")
                 _ip("-n", self._switch, "link", "set", f"br{network}", "up")
             for machine in self.machines.values():
@@ -179,7 +180,7 @@ class Fabric:
         name = machine.namespace
         _ip("netns", "add", name)
         _ip("-n", name, "link", "set", "lo", "up")
-        for network in range(NETWORKS):
+        for network in range(len(self.networks)):
             port = f"p{machine.number}n{network}"
             device = f"eth{network}"
             _ip("-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", device, "netns", name)
