@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.system.pocket_cluster import PocketCluster
 
 from quorate.clusapi.states import MigrationState, VmState
-from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.sqlite import SqliteBlockingStore
 
 SETTLED = (MigrationState.NO_MIGRATION, MigrationState.CANCELED, MigrationState.FAILURE)

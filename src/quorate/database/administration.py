@@ -25,7 +25,8 @@ from quorate.database.new_node import plan_new_node
 from quorate.database.plan import Plan, Values, check_ids, check_name, commit_until_done
 from quorate.database.records import NameEntry, Ownership, RunState, Versioned
 from quorate.database.registry import ValueChanges, plan_values
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo, SnapshotBuilder
+from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo
+from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
 
 STATUS_INFORMATION = "StatusInformation"

@@ -32,7 +32,8 @@ from quorate.database.plan import Plan, commit_until_done
 from quorate.database.records import Admission, Lease, NodeFacts, Ownership, RunState, Versioned
 from quorate.database.registry import Registry
 from quorate.database.resource_relations import ResourceRelations
-from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.values import RegistryValues
 
 __all__ = ["ClusterDatabase", "ConflictingOwnership", "Events", "VirtualMachineIds"]

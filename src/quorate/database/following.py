@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from quorate.database.contract import Change, Snapshot, Store
-from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.values import RegistryValues
 
 STILL: Final = 0.1

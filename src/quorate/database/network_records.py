@@ -18,7 +18,8 @@ from quorate.database.network_objects import Announced, NetworkInfo, NetworkInte
 from quorate.database.plan import Plan, Values, commit_until_done
 from quorate.database.records import NameEntry, Versioned
 from quorate.database.registry import ValueChanges
-from quorate.database.snapshot import ClusterSnapshot, SnapshotBuilder
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.values import KeyRecord, RegistryValue
 
 
