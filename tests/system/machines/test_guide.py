@@ -51,7 +51,7 @@ FIRST: Final = 11
 LIMIT: Final = 60.0
 NOT_YET: Final = (
     *("/etc/etcd", "/etc/default/etcd", "/var/lib/etcd", "/etc/quorate", "/var/lib/quorate", "/opt/quorate"),
-    *("/usr/local/bin/quorate", "/root/.config/quorate", "/root/etcd", "/srv/vms/*"),
+    *("/usr/local/bin/quorate", "/root/.config/quorate", "/etc/quorate-etcd", "/srv/vms/*"),
 )
 """What the machine that runs the test may have and a fresh one has not: taken from the machines' own files."""
 _BLOCK: Final = re.compile(r"^```sh\n# on ([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
