@@ -82,7 +82,9 @@ def python3(arguments: Sequence[str]) -> int:
     programs = Path(arguments[2]) / "bin"
     programs.mkdir(parents=True)
     python = Path(places()["python"])
-    (programs / "python").symlink_to(python)
+    # Not a link: an interpreter looks for its packages beside the name that it was called by.
+    (programs / "python").write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    (programs / "python").chmod(0o755)
     (programs / "quorate").symlink_to(python.with_name("quorate"))
     (programs / "pip").symlink_to("/usr/local/sbin/pip")
     return 0

@@ -34,15 +34,10 @@ from tests.contract.etcd_cluster import etcd_program
 from tests.system.machines import stand_ins
 from tests.system.machines.fabric import Fabric
 from tests.system.machines.whole_machine import ROOT, WholeMachine, why_not
-from tests.system.soak import soaking
 
 from quorate.hypervisor.serial_watch import SerialWatch
 
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
-    pytest.mark.skipif(not soaking(), reason="make soak: not steady enough yet on a machine that others use"),
-]
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 GUIDE: Final = ROOT / "docs" / "guide" / "three-machines.md"
 NODES: Final = ("node1", "node2", "node3")

@@ -135,8 +135,10 @@ class Space:
     def check_probe(self, answer: bytes) -> None:
         """Look at the answer to the probe: is it still the same store in the same etcd? Raises StoreUnavailable."""
         found = etcd.RangeResponse.decode(answer)
-        self._revision(found.header)
-        if self._base is None or (found.kvs and found.kvs[0].create_revision == self._base):
+        revision = self._revision(found.header)
+        if self._base is None or revision < self._base:  # asked before somebody beside us wrote the origin
+            return
+        if found.kvs and found.kvs[0].create_revision == self._base:
             return
         raise StoreUnavailable(
             f"the cluster database below {self._text!r} was deleted or replaced in etcd while it was in use: restart"

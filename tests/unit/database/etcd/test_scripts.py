@@ -135,6 +135,14 @@ def test_another_etcd_behind_the_same_address_is_noticed() -> None:
 # --- Watching ------------------------------------------------------------------------------------------------------
 
 
+def test_a_probe_answered_before_the_origin_was_written_is_no_proof_of_a_deleted_store() -> None:
+    """Two who ask at once share the origin: the answer of the one may come after the other has written it."""
+    space = opened(base=10)
+    space.check_probe(found(revision=9))
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        space.check_probe(found(revision=10))
+
+
 def test_a_watch_asks_from_the_revision_itself_so_that_a_compaction_right_there_shows() -> None:
     request = etcd.WatchRequest.decode(opened().watch_request("a/", 5)).create_request
     assert request == etcd.WatchCreateRequest(b"q/a/", b"q/a0", start_revision=15, fragment=True)
