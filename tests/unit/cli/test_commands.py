@@ -228,7 +228,7 @@ def test_explain_shows_the_bits(shell: Shell) -> None:
 
 def test_ctrl_c_leaves_the_migration_running_and_says_so(world: FakeWorld) -> None:
     run(["vm", "create", "web1", "--guest", "builtin", "--start"])
-    world.pace = 1.0
+    world.pace = 60.0  # far longer than a busy machine keeps a process waiting
     command = [sys.executable, "-m", "quorate.cli.main", "vm", "migrate", "web1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

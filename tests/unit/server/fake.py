@@ -367,7 +367,7 @@ class FakeNode:
             if self._world.vm(group_id).progress.state is MigrationState.CANCELED:
                 return
             self._set_progress(group_id, replace(step, source=self.node_name, destination=to_name))
-            await asyncio.sleep(self._world.pace)
+            await self._pause()
         await self._give(group_id, to)
         self._set_progress(group_id, MigrationProgress(MigrationState.NO_MIGRATION, 100, phase="done"))
 
@@ -385,11 +385,18 @@ class FakeNode:
         current = await self.database.get_ownership(group_id)
         await self.database.change_ownership(group_id, current, Ownership(to, current.value.epoch + 1))
 
+    async def _pause(self) -> None:
+        """Take the world's pace, also one that it was given meanwhile."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (left := began + self._world.pace - loop.time()) > 0.0:
+            await asyncio.sleep(min(left, 0.05))
+
     def later(self, action: Coroutine[None, None, None]) -> None:
         """Do something a moment from now."""
 
         async def put_off() -> None:
-            await asyncio.sleep(self._world.pace)
+            await self._pause()
             await action
 
         task = asyncio.create_task(put_off())
