@@ -89,6 +89,7 @@ class Administration:
     async def set_node_paused(self, node: NodeId, paused: bool, *, events: Events = ()) -> None:
         """Note that a node takes no new groups, or that it does again: that ends a quarantine as well.
 
+        Whoever resumes a node means that it stays: an eviction that was under way, or has died half-way, is over.
         Raises CallerError for an unknown node.
         """
         record = await self._store.get(keys.registry_key(keys.node_path(node)))
@@ -98,6 +99,10 @@ class Administration:
         status = KeyRecord.decode(record.value).values.number(STATUS_INFORMATION)
         if not paused and status & NodeStatus.QUARANTINED:
             values[STATUS_INFORMATION] = RegistryValue.dword(status & ~NodeStatus.QUARANTINED)
+        if not paused:
+            doors = Plan()
+            doors.remove(keys.leaving(node))
+            await doors.commit(self._store)
         await self.set_values(keys.node_path(node), values, events=events)
 
     async def rename_cluster(self, name: str, *, events: Events = ()) -> None:
@@ -120,13 +125,14 @@ class Administration:
     ) -> GroupId:
         """Make an empty group that ``owner`` owns with epoch 1.
 
-        Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_CLUSTER_NODE_NOT_FOUND.
+        Raises CallerError: ERROR_OBJECT_ALREADY_EXISTS, ERROR_CLUSTER_NODE_NOT_FOUND; RefusalError
+        ERROR_CLUSTER_NODE_PAUSED for a node that is being evicted.
         """
         group = GroupId(self._new_id()) if group_id is None else group_id
 
         async def plan() -> tuple[Plan, GroupId]:
             planned = Plan()
-            planned.expect(await self._node_record(owner))
+            await self._expect_owner(planned, owner)
             plan_group_key(planned, group, name, group_type, (), properties)
             plan_group_owner(planned, group, owner, RunState(persistent_state, owner))
             self._log.add(planned, events)
@@ -271,6 +277,16 @@ class Administration:
         if record is None:
             raise CallerError(Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"the cluster has no node with the id {node!r}")
         return record
+
+    async def _expect_owner(self, planned: Plan, node: NodeId) -> None:
+        """Plan that the node may be given a group. Raises also RefusalError ERROR_CLUSTER_NODE_PAUSED."""
+        record = await self._node_record(node)
+        if await self._store.get(keys.leaving(node)) is not None:
+            name = KeyRecord.decode(record.value).values.text("NodeName")
+            sentence = f"{name} is being evicted, and is given nothing; choose another node"
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_PAUSED, sentence)
+        planned.expect(record)
+        planned.compares[keys.leaving(node)] = 0
 
     async def _registry_record(self, path: str) -> Record:
         record = await self._store.get(keys.registry_key(path))

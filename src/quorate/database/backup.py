@@ -176,6 +176,7 @@ def plan_restore(backup: Backup, current: Records, access: StoreAccess | None, n
             planned[key] = _cold_run(value)
         elif key.startswith(keys.COUNTERS):
             planned[key] = _raised(value, current.get(key))
+    planned = {key: value for key, value in planned.items() if not key.startswith(keys.LEAVING)}
     planned.update({key: value for key, value in current.items() if key.startswith(keys.EVICTED)})
     nodes = _nodes(backup.records)
     _leave_out_evicted(planned, nodes)

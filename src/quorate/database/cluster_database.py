@@ -98,6 +98,7 @@ class ClusterDatabase(ResourceRelations):
         """Compare-and-swap the whole ownership record; the epoch must rise by exactly one (else ValueError).
 
         ``run`` is written along with it. ``provided`` must hold too: a taker names the lease record that it judged.
+        A node that is being evicted is given nothing: the record then stands as it was.
         StoreUnavailable says nothing about whether it landed: settle that by another change of one's own (rule R1).
         """
         if new.epoch != expected.value.epoch + 1:
@@ -105,6 +106,8 @@ class ClusterDatabase(ResourceRelations):
         plan = Plan()
         plan.compares[keys.ownership(group)] = expected.revision
         plan.put(keys.ownership(group), new.encode())
+        if new.holder != expected.value.holder:
+            plan.compares[keys.leaving(new.holder)] = 0
         if run is not None:
             plan.put(keys.run(group), run.encode())
         for compare in provided:

@@ -52,6 +52,7 @@ STORE_ACCESS: Final = "private/store"
 USERS: Final = "private/users/"
 TOKENS: Final = "private/tokens/"
 EVICTED: Final = "private/evicted/"
+LEAVING: Final = "private/leaving/"
 FENCES: Final = "private/fence/"
 FENCED: Final = "private/fenced"
 
@@ -191,6 +192,11 @@ def token(id_: str) -> str:
 def evicted(node: NodeId) -> str:
     """What is remembered of a node that was evicted."""
     return EVICTED + node
+
+
+def leaving(node: NodeId) -> str:
+    """While this record stands the node is given no group: it is being evicted."""
+    return LEAVING + node
 
 
 def fence(node: NodeId) -> str:

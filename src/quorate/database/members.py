@@ -15,6 +15,7 @@ from quorate.clusapi.versions import PROGRAM_LEVELS, UPGRADE_VERSION, LevelRange
 from quorate.database import keys
 from quorate.database.contract import Record, Store
 from quorate.database.creation import plan_cluster, plan_group_owner
+from quorate.database.documents import write_document
 from quorate.database.events import EventLog
 from quorate.database.levels import LEVEL, check_level, level_of, level_values, levels_of
 from quorate.database.member_records import AuthorityRecord, EvictedNode, JoinToken, StoreAccess
@@ -60,6 +61,8 @@ class Eviction:
     node: NodeId
     note: EvictedNode
     heir: NodeId
+    closed_at: int
+    """What ``close_doors`` has answered."""
     groups: Sequence[GroupId] = ()
 
 
@@ -170,10 +173,26 @@ class Members:
 
     # --- Eviction ----------------------------------------------------------------------------------------------------
 
+    async def close_doors(self, node: NodeId) -> int:
+        """Let nobody give the node a group from now on (I3, I4: what it was given could not be taken from it in time).
+
+        Answers what the eviction must name, and ``open_doors`` if there is to be none.
+        """
+        plan = Plan()
+        plan.put(keys.leaving(node), write_document(1, {}, {}))
+        return (await plan.commit(self._store)).revision
+
+    async def open_doors(self, node: NodeId, closed_at: int) -> None:
+        """Take the word of ``close_doors`` back, unless somebody else has said it again."""
+        plan = Plan()
+        plan.compares[keys.leaving(node)] = closed_at
+        plan.remove(keys.leaving(node))
+        await plan.commit(self._store)
+
     async def evict(self, eviction: Eviction, events: Events = ()) -> None:
         """Take a node out of the cluster: its key, name, lease and facts; its number is never given again.
 
-        Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND.
+        Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND; RefusalError ERROR_RETRY when its doors are open again.
         """
         path = keys.node_path(eviction.node)
 
@@ -184,6 +203,11 @@ class Members:
                 raise CallerError(
                     Status.ERROR_CLUSTER_NODE_NOT_FOUND, f"the cluster has no node {eviction.note.name!r} any more"
                 )
+            doors = await self._store.get(keys.leaving(eviction.node))
+            if doors is None or doors.revision != eviction.closed_at:
+                sentence = f"somebody else evicts or resumes {eviction.note.name!r} at this moment: look, and try again"
+                raise RefusalError(Status.ERROR_RETRY, sentence)
+            planned.delete(doors)
             planned.delete(node)
             for below in (await self._store.range(keys.registry_key(path) + "/")).records:
                 planned.delete(below)

@@ -199,7 +199,7 @@ class ResourceAdministration(Administration):
 
         async def plan() -> tuple[Plan, VirtualMachineIds]:
             planned = Plan()
-            planned.expect(await self._node_record(owner))
+            await self._expect_owner(planned, owner)
             plan_virtual_machine(planned, new)
             self._log.add(planned, events)
             return planned, new.ids

@@ -219,7 +219,8 @@ class LeaseKeeper:
         key = keys.lease(self._node)
         try:
             write = Put(key, lease_to_database(record).encode())
-            outcome = store.transact((Compare(key, expected),), (write,))
+            # A node that was evicted has no lease, whatever its view still shows: nobody would ever end that one.
+            outcome = store.transact((Compare(key, expected), Compare(keys.evicted(self._node), 0)), (write,))
         except StoreUnavailable as error:
             _log.warning("the lease could not be renewed", sentence=error.sentence)
             return e.Unanswered()

@@ -13,12 +13,22 @@ from quorate.clusapi.states import GroupType
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, RECORD_VERSIONS, LevelRange
 from quorate.database import keys
-from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.cluster_database import ClusterDatabase, ConflictingOwnership
 from quorate.database.contract import Put
 from quorate.database.member_records import AuthorityRecord, EvictedNode, JoinToken, StoreAccess, hash_secret
 from quorate.database.members import Applicant, Eviction, Founding
 from quorate.database.memory import MemoryStore
-from quorate.database.records import SCHEMA, Admission, Counter, Lease, NameEntry, NodeFacts, Ownership, RunState
+from quorate.database.records import (
+    SCHEMA,
+    Admission,
+    Counter,
+    Lease,
+    NameEntry,
+    NodeFacts,
+    Ownership,
+    RunState,
+    Versioned,
+)
 from quorate.database.values import KeyRecord
 
 NODE1, NODE2 = NodeId("1"), NodeId("2")
@@ -233,6 +243,10 @@ def test_only_the_secret_fits() -> None:
 # --- Eviction --------------------------------------------------------------------------------------------------------
 
 
+async def close(database: ClusterDatabase, node: NodeId) -> int:
+    return await database.members.close_doors(node)
+
+
 def test_an_evicted_node_leaves_nothing_but_a_note_and_its_number_is_not_given_again() -> None:
     async def body(database: ClusterDatabase) -> None:
         before = await dump(database)
@@ -241,15 +255,47 @@ def test_an_evicted_node_leaves_nothing_but_a_note_and_its_number_is_not_given_a
         await database.store.transact([], [Put(keys.lease(node), Lease("i", 1, 5.0).encode())])
         await database.set_parameters(keys.node_path(node), {})
         note = EvictedNode("beta", NOW, "root")
-        await database.members.evict(Eviction(node, note, NODE1), (event(node),))
+        await database.members.evict(Eviction(node, note, NODE1, await close(database, node)), (event(node),))
         after = await dump(database)
         new = {key for key in after if before.get(key) != after[key] and not key.startswith((keys.EVENTS, keys.TOKENS))}
         assert new == {keys.evicted(node), keys.counter("nodes")}
         assert await database.members.evicted(node) == await database.members.last_eviction() == note
-        assert (await refused(database.members.evict(Eviction(node, note, NODE1)))).status == (
-            Status.ERROR_CLUSTER_NODE_NOT_FOUND
-        )
+        again = await refused(database.members.evict(Eviction(node, note, NODE1, 0)))
+        assert again.status == Status.ERROR_CLUSTER_NODE_NOT_FOUND
         assert await admit(database, "beta", "t2") == NodeId("3")
+
+    in_cluster(body)
+
+
+def test_nothing_is_given_to_a_node_that_is_being_evicted() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        node = await admit(database)
+        group = await database.create_group("spare", 9999, NODE1)
+        old = await database.get_ownership(group)
+        closed_at = await close(database, node)
+        gift = Ownership(node, old.value.epoch + 1)
+        assert await database.change_ownership(group, old, gift) == ConflictingOwnership(old)
+        await database.members.open_doors(node, closed_at + 1)  # the word of somebody else stands
+        assert await database.change_ownership(group, old, gift) == ConflictingOwnership(old)
+        await database.members.open_doors(node, closed_at)
+        given = await database.change_ownership(group, old, gift)
+        assert isinstance(given, Versioned)
+        back = Ownership(NODE1, gift.epoch + 1)
+        await close(database, node)
+        assert isinstance(await database.change_ownership(group, given, back), Versioned), "what it has, it may give"
+
+    in_cluster(body)
+
+
+def test_who_resumes_a_node_ends_its_eviction() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        node = await admit(database)
+        closed_at = await close(database, node)
+        await database.set_node_paused(node, False)
+        note = EvictedNode("beta", NOW, "root")
+        error = await refused(database.members.evict(Eviction(node, note, NODE1, closed_at)))
+        assert error.status == Status.ERROR_RETRY
+        assert node in (await database.snapshot()).nodes
 
     in_cluster(body)
 
@@ -259,7 +305,8 @@ def test_groups_without_resources_go_to_the_heir() -> None:
         node = await admit(database)
         core = (await database.snapshot()).group("Cluster Group").id
         spare = await database.create_group("spare", 9999, node)
-        await database.members.evict(Eviction(NODE1, EvictedNode("alpha", NOW, "root"), node, (core, spare)))
+        closed_at = await close(database, NODE1)
+        await database.members.evict(Eviction(NODE1, EvictedNode("alpha", NOW, "root"), node, closed_at, (core, spare)))
         snapshot = await database.snapshot()
         assert snapshot.owner_of(core) == snapshot.owner_of(spare) == node
         assert (snapshot.ownership[core].value.epoch, snapshot.ownership[spare].value.epoch) == (2, 1)
@@ -271,7 +318,8 @@ def test_the_daemon_of_an_evicted_node_hears_why_it_may_not_take_part() -> None:
     async def body(database: ClusterDatabase) -> None:
         node = await admit(database)
         await database.members.note_levels(node)
-        await database.members.evict(Eviction(node, EvictedNode("beta", NOW, "root"), NODE1))
+        closed_at = await close(database, node)
+        await database.members.evict(Eviction(node, EvictedNode("beta", NOW, "root"), NODE1, closed_at))
         error = await refused(database.members.note_levels(node))
         assert error.status == Status.ERROR_CLUSTER_NODE_NOT_MEMBER
         assert error.sentence.startswith(

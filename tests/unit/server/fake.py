@@ -389,7 +389,10 @@ class FakeNode:
         """Take the world's pace, also one that it was given meanwhile."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while (left := began + self._world.pace - loop.time()) > 0.0:
+        while True:
+            left = began + self._world.pace - loop.time()
+            if left <= 0.0:
+                return
             await asyncio.sleep(min(left, 0.05))
 
     def later(self, action: Coroutine[None, None, None]) -> None:

@@ -12,7 +12,7 @@ from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.client import functions as capi
 from quorate.client.blocking import BlockingClient
-from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.identity import NodeId, VmId
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, LevelRange
@@ -223,23 +223,24 @@ def test_nobody_to_take_over_is_no_eviction(world: FakeWorld, client: BlockingCl
     assert error.status == Status.ERROR_CLUSTER_EVICT_INVALID_REQUEST
 
 
-def test_a_group_that_was_given_to_the_node_in_the_very_moment_is_taken_back(
+def test_a_node_that_is_being_evicted_gets_no_new_machine(
     world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_down(world, NODE2, ended=False)
-    world.down.discard(NODE2)
     members = world.nodes[NODE1].database.members
     evict = members.evict
+    refusals: list[RefusalError] = []
 
-    async def give_meanwhile(*arguments: object) -> None:
-        await world.nodes[NODE1].database.create_virtual_machine("late", "{}", NODE2)
+    async def create_meanwhile(*arguments: object) -> None:
+        try:
+            await world.nodes[NODE1].database.create_virtual_machine("late", "{}", NODE2)
+        except RefusalError as error:
+            refusals.append(error)
         await evict(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(members, "evict", give_meanwhile)
+    monkeypatch.setattr(members, "evict", create_meanwhile)
     client.call("EvictNode", node="node2")
-    snapshot = on(world, lambda database: database.snapshot())
-    ownership = snapshot.ownership[snapshot.group("late").id].value
-    assert (ownership.holder, ownership.epoch) == (NODE1, 2)
+    assert [error.status for error in refusals] == [Status.ERROR_CLUSTER_NODE_PAUSED]
+    assert "node2 is being evicted" in refusals[0].sentence
 
 
 def test_an_eviction_that_fails_leaves_the_node_as_it_was(

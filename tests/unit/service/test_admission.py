@@ -368,7 +368,8 @@ def test_a_machine_brings_its_own_key_to_etcd_where_none_is_handed_over(
 def test_after_an_eviction_nobody_is_let_in_for_a_while(tmp_path: Path, authorities: Authorities) -> None:
     async def scene(made: Cluster) -> None:
         await let_in(made, await made.word(), machine(tmp_path / "beta"))
-        await made.database.members.evict(Eviction(TWO, EvictedNode("beta", datetime.now(UTC), "root"), ONE))
+        closed_at = await made.database.members.close_doors(TWO)
+        await made.database.members.evict(Eviction(TWO, EvictedNode("beta", datetime.now(UTC), "root"), ONE, closed_at))
         word = await made.word()
         error = await refused(made, let_in(made, word, machine(tmp_path / "gamma", "gamma")))
         assert error.status == Status.ERROR_RETRY

@@ -266,7 +266,8 @@ def test_an_eviction_is_not_undone_by_a_restore(configuration: Path, tmp_path: P
     async def evict(database: ClusterDatabase) -> None:
         group = (await database.snapshot()).group("web1").id
         await database.delete_group(group)
-        await database.members.evict(Eviction(NODE2, EvictedNode("beta", datetime.now(UTC), "root"), NODE1))
+        closed_at = await database.members.close_doors(NODE2)
+        await database.members.evict(Eviction(NODE2, EvictedNode("beta", datetime.now(UTC), "root"), NODE1, closed_at))
 
     on(configuration, evict)
     restore(configuration, read_file(file), lambda _: None)

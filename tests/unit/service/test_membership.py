@@ -66,7 +66,8 @@ def test_a_node_notices_that_it_was_evicted() -> None:
         evicted = asyncio.ensure_future(EvictionWatch(database, view, NODE2).wait())
         stays = asyncio.ensure_future(EvictionWatch(database, view, NODE1).wait())
         await database.set_node_paused(NODE2, True)
-        await database.members.evict(Eviction(NODE2, EvictedNode("beta", datetime.now(UTC), "root"), NODE1))
+        closed_at = await database.members.close_doors(NODE2)
+        await database.members.evict(Eviction(NODE2, EvictedNode("beta", datetime.now(UTC), "root"), NODE1, closed_at))
         error = await evicted
         assert error.status == Status.ERROR_CLUSTER_NODE_NOT_MEMBER
         assert "beta was evicted" in error.sentence

@@ -4,9 +4,10 @@
 
     up      refused while it owns groups with resources, or a QEMU of it lives; else paused, looked at again, evicted
     down    what it owns goes to the node that evicts it first, by CAS on the lease record that is over for everybody
+
+Before the second look its doors are closed (`Members.close_doors`): no gift that is on its way lands any more.
 """
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,7 +18,6 @@ from quorate.clusapi.json_types import json_object, json_objects
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import MigrationState, NodeState, ResourceState, VmState
 from quorate.clusapi.status import Status
-from quorate.cluster.lease import MARGIN
 from quorate.database import keys
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import Compare
@@ -38,18 +38,19 @@ async def evict(call: Call) -> Values:
     database, paused_here = call.services.database, not is_down and not info.paused
     if paused_here:  # so that it is given nothing new while we look again
         await database.set_node_paused(info.id, True)
+    closed_at = await database.members.close_doors(info.id)
     try:
         snapshot = await database.snapshot()
         await _check(call, snapshot, info, is_down)
         lease = snapshot.leases.get(info.id)
         for group in _hosted(snapshot, info.id):
             await _take(call, snapshot, group, heir, lease)
-        await _remove(call, await database.snapshot(), info, heir)
+        await _remove(call, await database.snapshot(), info, heir, closed_at)
     except ClusterError:
+        await database.members.open_doors(info.id, closed_at)
         if paused_here:
             await database.set_node_paused(info.id, False)
         raise
-    await _take_stray_groups(call, info.id, heir, lease)
     await _forget(call, info.id)
     return done().with_value("sentence", await _left_to_do(call))
 
@@ -139,24 +140,12 @@ def _run_of_heir(run: RunState, heir: NodeId) -> RunState:
     return replace(run, default_owner=heir, resource_states=states, vm=vm)
 
 
-async def _remove(call: Call, snapshot: ClusterSnapshot, info: NodeInfo, heir: NodeId) -> None:
+async def _remove(call: Call, snapshot: ClusterSnapshot, info: NodeInfo, heir: NodeId, closed_at: int) -> None:
     empty = [group.id for group in snapshot.groups_of(info.id) if not group.resources]
     note = EvictedNode(info.name, datetime.now(UTC), call.context.actor)
     sentence = f"{info.name} (node {info.id}) was evicted from the cluster; its certificate is good no more"
     event = call.event(EventKind.NODE_EVICTED, info.id, info.name, sentence)
-    await call.services.database.members.evict(Eviction(info.id, note, heir, empty), (event,))
-
-
-async def _take_stray_groups(call: Call, node: NodeId, heir: NodeId, lease: Versioned[Lease] | None) -> None:
-    """A group may have been given to the node in the very moment: it is taken when the node's last lease is over."""
-    snapshot = await call.services.database.snapshot()
-    stray = [group for group in snapshot.groups.values() if snapshot.owner_of(group.id) == node]
-    if stray and lease is not None:
-        await asyncio.sleep(lease.value.duration + MARGIN)
-        snapshot = await call.services.database.snapshot()
-    for group in stray:
-        if snapshot.owner_of(group.id) == node:
-            await _take(call, snapshot, group, heir, None)
+    await call.services.database.members.evict(Eviction(info.id, note, heir, closed_at, empty), (event,))
 
 
 async def _forget(call: Call, node: NodeId) -> None:
