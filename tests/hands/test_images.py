@@ -8,11 +8,11 @@ from tests.hands.cluster_world import SimNode, World, cluster_test
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId
-from quorate.clusapi.states import VmState
+from quorate.clusapi.states import ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import VirtualMachineIds
-from quorate.database.contract import Put, StoreUnavailable
+from quorate.database.contract import Compare, Put, StoreUnavailable
 from quorate.database.records import Ownership, RunState
 
 
@@ -70,3 +70,24 @@ async def test_what_the_record_gives_to_another_node_is_ended_though_the_host_do
         await world.admin.change_ownership(vm.group, old, new, replace(run, persistent_state=False, vm=None))
         await world.until(lambda: machine.is_gone)
     await detach(vm.group, end=True)
+
+
+@cluster_test
+async def test_a_group_that_was_elsewhere_between_two_looks_is_taken_on_anew(world: World) -> None:
+    one, _ = await world.form(1024, 1024)
+    vm = await world.vm("vm", one)
+    machine = one.machine(vm.vm_id)
+    assert machine is not None
+    old, run = await world.admin.get_ownership(vm.group), await world.run(vm.group)
+    # In one write, what a cold start on the other node and its end there have left behind.
+    home = Ownership(one.id, old.value.epoch + 2, None)
+    assert run.vm is not None
+    off = replace(run, persistent_state=True, vm=replace(run.vm, vm_state=int(VmState.OFF)))
+    off = replace(off, resource_states=dict.fromkeys(run.resource_states, int(ResourceState.OFFLINE)))
+    writes = (Put(keys.ownership(vm.group), home.encode()), Put(keys.run(vm.group), off.encode()))
+    assert (await world.admin.store.transact((Compare(keys.ownership(vm.group), old.revision),), writes)).succeeded
+    await world.until(lambda: machine.is_gone)
+    await world.until(lambda: world.runs_on(vm) == one.id)
+    assert one.machine(vm.vm_id) is not machine
+    await world.until(lambda: world.has_state(vm, VmState.RUNNING))
+    assert (await world.admin.get_ownership(vm.group)).value.epoch > home.epoch

@@ -180,7 +180,8 @@ class Groups:
     def _is_in_line(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether the host has a group as the snapshot shows it, without comparing anything of it."""
         info, resources = self._in_line.get(group, (None, None))
-        return group in self._attached and info is snapshot.groups.get(group) and resources is snapshot.resources
+        shown = info is snapshot.groups.get(group) and resources is snapshot.resources
+        return group in self._attached and shown and not self._has_come_back(snapshot, group)
 
     async def _supervised(self, group_id: GroupId, settle: Callable[[GroupId], Awaitable[None]]) -> None:
         """Bring one group in line; whatever goes wrong with it holds up no other, and is tried again."""
@@ -206,12 +207,24 @@ class Groups:
         group = snapshot.groups.get(group_id)
         if group is None or snapshot.owner_of(group_id) != self._context.node or self._holdings.is_busy(group_id):
             return
+        if self._has_come_back(snapshot, group_id):
+            await self._let_go(group_id)
         known = _facts_revisions(group, snapshot.resources_of(group_id))
         if self._attached.get(group_id) != known:
             if self._is_older(snapshot, group_id):
                 return
             await self._take_on(group, snapshot, known)
         self._in_line[group_id] = (group, snapshot.resources)
+
+    def _has_come_back(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
+        """Tell whether the group was another node's since this one looked last, so that nothing known of it holds.
+
+        A write of our own whose answer was lost raises the epoch by one; that is settled by who has sent it (R1).
+        """
+        owned, record = self._owned.get(group), snapshot.ownership.get(group)
+        if owned is None or record is None or group in self._migrations.outgoing or self._is_older(snapshot, group):
+            return False
+        return record.value.epoch > owned.ownership.value.epoch + 1
 
     def _is_older(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether this node knows the group's record from a write that the snapshot does not show yet."""
