@@ -75,6 +75,9 @@ class EventKind(StrEnum):
     NODE_FENCE_FAILED = "node.fence_failed"
     NODE_FENCE_HELD = "node.fence_held"
     NODE_STATE = "node.state"
+    NODE_STOPPED = "node.stopped"
+    NODE_DATABASE = "node.database"
+    NODE_GUARD = "node.guard"
     NODE_PAUSED = "node.paused"
     NODE_RESUMED = "node.resumed"
     NODE_PROPERTY = "node.property"
@@ -133,6 +136,9 @@ _CHANGE_OF_KIND: Final[Mapping[EventKind, Change]] = {
     EventKind.NODE_FENCE_FAILED: Change.NODE_STATE,
     EventKind.NODE_FENCE_HELD: Change.NODE_STATE,
     EventKind.NODE_STATE: Change.NODE_STATE,
+    EventKind.NODE_STOPPED: Change.NODE_STATE,
+    EventKind.NODE_DATABASE: Change.NODE_STATE,
+    EventKind.NODE_GUARD: Change.NODE_PROPERTY,
     EventKind.NODE_PAUSED: Change.NODE_STATE,
     EventKind.NODE_RESUMED: Change.NODE_STATE,
     EventKind.NODE_PROPERTY: Change.NODE_PROPERTY,

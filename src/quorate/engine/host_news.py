@@ -1,5 +1,7 @@
 """What the host of resources tells, as events: resources that fail, and monitor processes that hang, end and return.
 
+What the node tells of itself goes the same way (node_watch.py).
+
 Nothing depends on these events; a silent database is told when it speaks again, of as many as were kept.
 """
 
@@ -51,6 +53,16 @@ class HostNews:
         """Something happened to a monitor process of this node; the sentence names the resources."""
         after: JsonValue = {"pid": news.pid, "resource": news.resource}
         self._tell(_KINDS[news.kind], self._context.node, self._context.node_name, news.sentence, after)
+
+    def tell_of_node(self, kind: EventKind, sentence: str, after: JsonValue = None) -> None:
+        """Something happened to this node."""
+        _log.warning(sentence)
+        self._tell(kind, self._context.node, self._context.node_name, sentence, after)
+
+    async def flush(self, patience: float) -> None:
+        """Wait until all is written, ``patience`` seconds at most."""
+        if self._writing is not None:
+            await asyncio.wait((self._writing,), timeout=patience)
 
     async def close(self) -> None:
         """Write no more."""

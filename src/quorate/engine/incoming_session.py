@@ -179,9 +179,9 @@ class IncomingSession(Session[Incoming, i.Event]):
             self.instance = await self._context.hypervisor.launch(self._request)
             self._unsubscribe = self.instance.subscribe(self._on_instance_event)
             uri = await self.instance.listen(self._parameters)
-        except ClusterError as error:
+        except (ClusterError, OSError) as error:
             self._launching = False
-            self.post(i.LaunchFailed(error.sentence))
+            self.post(i.LaunchFailed(error.sentence if isinstance(error, ClusterError) else str(error)))
             return
         await self._faults.reach(Point.PREPARING)
         self._launching = False

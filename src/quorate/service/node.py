@@ -33,6 +33,7 @@ from quorate.engine.journal import Journals
 from quorate.engine.lease import LeaseKeeper
 from quorate.engine.membership import Membership
 from quorate.engine.migrations import Migrations
+from quorate.engine.node_watch import NodeWatch
 from quorate.engine.paths import NodePaths
 from quorate.engine.pictures import MEMORY_CONFIGURED, MEMORY_TOTAL, Pictures
 from quorate.engine.promises import PromiseExchange
@@ -134,6 +135,7 @@ class Node:
         await self._say_up()
         self._coordinator.start()
         self._fence_watch.start()
+        self._watch.start()
         _log.info("the node is up", pid=os.getpid())
 
     async def _say_up(self) -> None:
@@ -179,6 +181,7 @@ class Node:
         self._coordinator = Coordinator(self._context, self._membership, self._pictures.current)
         self._fencing.subscribe(self._coordinator.look_again)
         self._host_news = HostNews(self._context)
+        self._watch = NodeWatch(self._context, self._host_news, self._guard.is_live)
         scripts = self._configuration.scripts_directory
         self._host = Host(
             (VirtualMachine(self._migrations), VirtualMachineConfiguration(self._migrations)),
@@ -240,6 +243,7 @@ class Node:
 
     async def stop(self) -> None:
         """Go down in the opposite order; what runs is left running for the next daemon."""
+        await self._watch.close(sum(vm.instance is not None for vm in self._migrations.all()))
         await self._upkeep.close()
         await self._doors.close_http()
         await self._doors.close_peers()
