@@ -374,16 +374,8 @@ def test_a_head_and_a_body_have_a_size(rig: Rig) -> None:
     with shaken(rig) as connection:
         size = (8 << 20) + 1
         connection.sendall(f"POST /v1/GetStatus HTTP/1.0\r\ncontent-length: {size}\r\n\r\n".encode())
-        sending = threading.Thread(target=_flood, args=(connection, size))
-        sending.start()
-        answer = connection.recv(65536)
-        sending.join()
+        answer = connection.recv(65536)  # by what the head says; what follows is not waited for
     assert b" 400 " in answer
-
-
-def _flood(connection: ssl.SSLSocket, size: int) -> None:
-    with suppress(OSError):  # it has heard enough
-        connection.sendall(b" " * size)
 
 
 # --- how a cluster is named ------------------------------------------------------------------------------------------

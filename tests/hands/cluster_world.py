@@ -416,6 +416,10 @@ class World:
     async def has_bits(self, ids: VirtualMachineIds, bits: GroupStatus) -> bool:
         return (await self.run(ids.group)).status_information & int(bits) == bits
 
+    async def has_no_bits(self, ids: VirtualMachineIds) -> bool:
+        """StatusInformation of a VM's group says that nothing keeps it from being online."""
+        return (await self.run(ids.group)).status_information == 0
+
     async def is_owner(self, node: SimNode, ids: VirtualMachineIds) -> bool:
         """The node owns the VM, and its engine knows."""
         return await self.owner(ids.group) == node.id and ids.group in node.groups.holdings.attached

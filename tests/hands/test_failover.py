@@ -29,7 +29,7 @@ async def test_the_virtual_machines_of_a_dead_node_run_on_the_others(world: Worl
     for vm in vms:
         assert await world.owner(vm.group) == world.runs_on(vm)
         await world.until(partial(world.has_state, vm, VmState.RUNNING))
-        assert (await world.run(vm.group)).status_information == 0
+        await world.until(partial(world.has_no_bits, vm))
     (down,) = [event for event in await world.events("node1 is down: it was silent") if event.kind == "node.state"]
     assert down.after == "down"
     core = next(id_ for id_, info in two.view.snapshot.groups.items() if info.name == "Cluster Group")

@@ -114,6 +114,9 @@ def _account() -> str:
 
 
 async def _json_body(request: Request) -> JsonValue:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > _MAX_BODY:  # said before it is sent, while the caller still listens
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, f"the body is larger than {_MAX_BODY} bytes")
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
