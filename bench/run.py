@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 
-from bench import failover, machine, report, small
+from bench import failover, machine, report, small, wire
 from bench.guests import WORKLOADS, Workload, pin
 from bench.measured import Migration
 from bench.ours import NODES, WAY, OurMigrations
@@ -34,6 +34,9 @@ PATIENCE: Final = 20.0
 """Seconds that a run waits for a quiet moment; then it goes on all the same, and says how busy the machine was."""
 TIMES: Final = 10
 """How often each call is made for the small figures."""
+BLOCKS: Final = 7
+"""How many blocks of calls over the wire are made of each kind."""
+WIRE: Final = "wire"
 REST: Final = 20.0
 QUICK_REST: Final = 5.0
 """Seconds for which the daemons are watched at rest."""
@@ -66,8 +69,11 @@ def main() -> int:
             failovers = _failovers(
                 directory, pinned[failover.GUEST], QUICK_RUNS if arguments.quick else ROUNDS, patience
             )
+        calls: tuple[small.Figure, ...] = ()
+        if arguments.only in (None, WIRE):
+            calls = wire.measure(directory / "wire", QUICK_RUNS if arguments.quick else BLOCKS, patience)
     command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
-    results = report.Results(command, examined, tuple(made), tuple(failures), figures, failovers)
+    results = report.Results(command, examined, tuple(made), tuple(failures), figures, failovers, calls)
     return _tell(results, for_document=not (arguments.only or arguments.quick))
 
 
@@ -84,8 +90,8 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         prog="python -m bench.run", description="Measure live migrations against raw QMP, and failovers."
     )
     parser.add_argument("--runs", type=int, metavar="N", help=f"migrations of each guest in each way (default {RUNS})")
-    only = [*(workload.name for workload in WORKLOADS), FAILOVER]
-    parser.add_argument("--only", choices=only, help="the migrations of one guest, or the failovers")
+    only = [*(workload.name for workload in WORKLOADS), FAILOVER, WIRE]
+    parser.add_argument("--only", choices=only, help="the migrations of one guest, the failovers, or the wire")
     parser.add_argument("--quick", action="store_true", help="once each, at once; the document stays as it is")
     found = parser.parse_args(given)
     found.runs = found.runs or (QUICK_RUNS if found.quick else RUNS)

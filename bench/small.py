@@ -26,13 +26,15 @@ _SETTLING: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One small figure: what was measured, several times, and what it must stay below."""
+    """One small figure: what was measured, several times, and what it must stay below, or reach."""
 
     name: str
     sentence: str
     unit: str
     values: tuple[float, ...]
     limit: float | None = None
+    more_is_better: bool = False
+    """The limit is what it must reach."""
 
     @property
     def median(self) -> float:
@@ -41,13 +43,22 @@ class Figure:
 
     @property
     def worst(self) -> float:
-        """Give the highest value."""
-        return max(self.values)
+        """Give the highest value, or the lowest where more is better."""
+        return min(self.values) if self.more_is_better else max(self.values)
 
     @property
     def is_met(self) -> bool | None:
-        """Answer whether the median is below the limit; None where there is none."""
-        return None if self.limit is None else self.median < self.limit
+        """Answer whether the median is on the right side of the limit; None where there is none."""
+        if self.limit is None:
+            return None
+        return self.median >= self.limit if self.more_is_better else self.median < self.limit
+
+    @property
+    def target(self) -> str:
+        """Tell the limit in words; nothing where there is none."""
+        if self.limit is None:
+            return ""
+        return f"{'at least' if self.more_is_better else 'below'} {self.limit:g} {self.unit}"
 
 
 def measure(cluster: PocketCluster, *, times: int, rest: float) -> tuple[Figure, ...]:

@@ -120,6 +120,37 @@ def test_a_request_for_another_node_keeps_its_caller(rig: Rig) -> None:
         rig.client(rig.user("alice"), rig.url("2")).call("DeleteGroup", group="Cluster Group")
 
 
+def test_who_came_from_where_and_what_came_of_it_is_written_down(rig: Rig) -> None:
+    alice, bob = rig.client(rig.user("alice")), rig.client(rig.user("bob", "read"))
+    alice.call("CreateGroup", name="web")
+    with refused(CallerError, Status.ERROR_ACCESS_DENIED):
+        bob.call("DeleteGroup", group="web")
+    with refused(CallerError, Status.ERROR_GROUP_NOT_FOUND):
+        alice.call("DeleteGroup", group="gone")
+    bob.call("ListGroups")
+    rig.run(rig.database.credentials.remove_user("bob"))
+    rig.run(rig.seen_by_all())
+    with refused(CallerError, Status.ERROR_LOGON_FAILURE):
+        bob.call("ListGroups")
+    rig.run(rig.audits[NodeId("1")].close())
+    told = [event for event in rig.run(rig.database.latest_events(100)) if event.kind.startswith("audit.")]
+    assert [event.sentence for event in told] == [
+        "alice logged on at 127.0.0.1",
+        'alice at 127.0.0.1 asked for CreateGroup of "web": done',
+        "bob logged on at 127.0.0.1",
+        'bob at 127.0.0.1 was refused DeleteGroup of "web": it needs full access',
+        'alice at 127.0.0.1 asked for DeleteGroup of "gone": not done, status 5013 ERROR_GROUP_NOT_FOUND',
+        '"bob" at 127.0.0.1 was not let in: '
+        'the certificate of "bob" counts no more: the user was removed, or has a newer one',
+        "alice logged on at 127.0.0.1; once more in a minute",
+        "bob logged on at 127.0.0.1; once more in a minute",
+        "bob at 127.0.0.1 asked once without changing anything",
+    ]
+    assert alice.call("GetEvents", kind="audit").objects("events")
+    plain = alice.call("GetEvents", limit=100).objects("events")
+    assert not [event for event in plain if str(event["kind"]).startswith("audit")], "only for who asks for it"
+
+
 def test_events_are_followed_over_tls(rig: Rig) -> None:
     client = rig.client(rig.user("bob", "read"))
     rig.client(rig.user("alice")).call("CreateGroup", name="web")

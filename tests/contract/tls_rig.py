@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from structlog.testing import capture_logs
 from tests.unit.peers.certificates import Authorities
 from tests.unit.server.fake import FakeNode, FakeWorld
 
@@ -31,6 +32,7 @@ from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.paths import NodePaths
 from quorate.engine.view import ClusterView
 from quorate.peers.authority import Authority, describe
+from quorate.server.audit import Audit
 from quorate.server.http import build_app
 from quorate.service.configuration import NodeConfiguration, read_configuration
 from quorate.service.doors import Doors
@@ -52,6 +54,7 @@ class Rig:
     world: FakeWorld
     views: dict[NodeId, ClusterView] = field(default_factory=dict)
     doors: dict[NodeId, Doors] = field(default_factory=dict)
+    audits: dict[NodeId, Audit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.database = ClusterDatabase(MemoryStore(self.data))
@@ -115,7 +118,8 @@ def running_rig(directory: Path) -> Iterator[Rig]:
     thread = threading.Thread(target=loop.run_forever, name="tls rig")
     thread.start()
     try:
-        with TemporaryDirectory(prefix="q") as sockets:
+        # What the nodes log would stand between the lines that commands print.
+        with TemporaryDirectory(prefix="q") as sockets, capture_logs():
             rig = Rig(directory, Path(sockets), loop, *_empty(directory))
             try:
                 rig.run(_start(rig))
@@ -159,7 +163,8 @@ async def _open(rig: Rig, node: NodeId, configuration: NodeConfiguration, paths:
 
     doors = Doors(configuration, paths, rig.views[node], fake.database)
     await doors.open_peers(answer)
-    await doors.open_http(build_app(fake, fake.dispatcher))
+    audit = rig.audits[node] = Audit(node, fake.database.append_events)
+    await doors.open_http(build_app(fake, fake.dispatcher, audit=audit), audit)
     facts = NodeFacts(doors.http_address, doors.peers_address, 1, "0")
     await fake.database.write_node_facts(node, facts)
     return doors

@@ -46,6 +46,7 @@ from quorate.hypervisor.definition_json import definition_to_json, parse_definit
 from quorate.hypervisor.fake import FakeHypervisor, FakeMachine, FakeWorld
 from quorate.peers.client import Peers, PeerUnreachable
 from quorate.peers.messages import Assess, GiverQuestion, OfSession, Prepare
+from quorate.resources.network_name import NetworkName
 from quorate.resources.virtual_machine import VirtualMachine
 from quorate.resources.virtual_machine_configuration import VirtualMachineConfiguration
 
@@ -200,13 +201,13 @@ class SimNode:
         )
         self.is_alive = True
         self._spawn(self._renew())
-        clock = ClusterClock(self.view)
+        clock = self.clock = ClusterClock(self.view)
         self.pictures = Pictures(self.id, self.view, self.membership, clock)
         self.migrations = Migrations(self.context, self.memory)
         self.migrations.prepare_sessions()
         self.groups = Groups(self.context, self.migrations, self.pictures.current, clock, self.membership.is_writable)
         self.host = Host(
-            (VirtualMachine(self.migrations), VirtualMachineConfiguration(self.migrations)),
+            (VirtualMachine(self.migrations), VirtualMachineConfiguration(self.migrations), NetworkName()),
             RegistryProperties(self.database),
             self.groups,
             on_state_changed=self.groups.on_state_changed,
@@ -342,6 +343,12 @@ class World:
             node = await self.admin.add_node(f"node{number}")
             self.nodes[node] = SimNode(self, node, memory * MIB)
         return list(self.nodes.values())
+
+    async def add(self, memory: int) -> SimNode:
+        """Add a node of so many MiB, and start it."""
+        node = await self.admin.add_node(f"node{len(self.nodes) + 1}")
+        self.nodes[node] = SimNode(self, node, memory * MIB)
+        return await self.nodes[node].start()
 
     async def again(self, node: SimNode) -> SimNode:
         """Start a node again whose daemon or machine has ended."""

@@ -33,7 +33,12 @@ async def test_the_virtual_machines_of_a_dead_node_run_on_the_others(world: Worl
     (down,) = [event for event in await world.events("node1 is down: it was silent") if event.kind == "node.state"]
     assert down.after == "down"
     core = next(id_ for id_, info in two.view.snapshot.groups.items() if info.name == "Cluster Group")
-    assert (await world.run(core)).status_information == 0
+
+    async def name_is_online() -> bool:
+        run = await world.run(core)
+        return run.status_information == 0 and set(run.resource_states.values()) == {ResourceState.ONLINE}
+
+    await world.until(name_is_online)
     taken = await world.events("goes to", "as node1 is down")
     assert {event.object_name for event in taken} == {*(f"vm{number}" for number in range(6)), "Cluster Group"}
 

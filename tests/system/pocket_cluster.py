@@ -24,12 +24,13 @@ from quorate.service.pocket_files import configured
 class PocketCluster(ClusterUnderTest):
     """What a test does with a pocket cluster, and what it looks at from outside."""
 
-    def __init__(self, directory: Path, nodes: int = 3) -> None:
+    def __init__(self, directory: Path, nodes: int = 3, mscmrp: str | None = None) -> None:
         super().__init__(directory)
         self.nodes = nodes
+        self.mscmrp = mscmrp
 
     def start(self) -> None:
-        pocket.start(self.directory, self.nodes)
+        pocket.start(self.directory, self.nodes, self.mscmrp)
         self.client = BlockingClient.at(str(self.directory))
 
     def serial_log(self, name: str, node: str) -> Path:
@@ -153,9 +154,9 @@ class PocketCluster(ClusterUnderTest):
 
 
 @contextmanager
-def pocket_cluster(directory: Path, nodes: int = 3) -> Iterator[PocketCluster]:
+def pocket_cluster(directory: Path, nodes: int = 3, mscmrp: str | None = None) -> Iterator[PocketCluster]:
     """A cluster that is up, and is gone afterwards whatever happens."""
-    cluster = PocketCluster(directory, nodes)
+    cluster = PocketCluster(directory, nodes, mscmrp)
     try:
         cluster.start()
         cluster.trust_all()

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
-from tests.system.pocket_cluster import PocketCluster
+import pytest
+from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 from tests.system.qemu_gate import QemuGate
 
 from quorate.client.functions import (
@@ -36,6 +39,7 @@ from quorate.client.functions import (
     ResourceHandle,
     ResumeClusterNode,
 )
+from quorate.clusapi.events import EventRecord
 from quorate.clusapi.json_types import JsonValue, json_int, json_object, json_text
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.property_lists import (
@@ -48,7 +52,7 @@ from quorate.clusapi.property_lists import (
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
-from quorate.database.contract import Change
+from quorate.database.contract import Change, Record
 from quorate.database.records import Ownership, RunState
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
@@ -56,6 +60,7 @@ from quorate.database.sqlite_file import SqliteFile
 from quorate.database.values import RegistryValue
 from quorate.hypervisor.pinned import Pinned
 
+HOST, NODES, PASSWORD = "127.0.0.1", 3, "long enough, and Secret"
 VM_RECORDS = (keys.REGISTRY, keys.OWNERSHIP, keys.RUN, keys.EVENTS)
 """Everything in the database but the nodes' leases and addresses."""
 
@@ -81,13 +86,43 @@ def cancel(vm: object, host: object = None) -> int:
     return ClusterResourceControl(vm, host, CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION)[0]
 
 
+@contextmanager
+def over_the_wire(place: Path) -> Iterator[tuple[PocketCluster, str]]:
+    """A pocket cluster that speaks MS-CMRP at ports of its own, and the address of its nodes there."""
+    ports = _free_ports(NODES)
+    with (
+        pocket_cluster(place / "cluster", NODES, f"{HOST}:{ports[0]}") as cluster,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        cluster.call("AddUserAccount", name="alice", role="full", password=PASSWORD)
+        (place / "password").write_text(PASSWORD, encoding="utf-8")
+        patch.setenv("QUORATE_USER", "alice")
+        patch.setenv("QUORATE_PASSWORD_FILE", str(place / "password"))
+        yield cluster, ",".join(f"ncacn_ip_tcp:{HOST}[{port}]" for port in ports)
+
+
+def _free_ports(count: int) -> range:
+    """Ports that follow each other and that nobody has."""
+    for _ in range(100):
+        first = random.randrange(20000, 30000)  # below those that the system gives away
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server((HOST, port)))
+        except OSError:
+            continue
+        return range(first, first + count)
+    raise AssertionError("no ports are free")
+
+
 class Rig:
     """A pocket cluster under test."""
 
-    def __init__(self, cluster: PocketCluster, gate: QemuGate) -> None:
+    def __init__(self, cluster: PocketCluster, gate: QemuGate, address: str | None = None) -> None:
         self.cluster = cluster
         self.gate = gate
-        self.handle: ClusterHandle = OpenCluster(str(cluster.directory))
+        self.address = address or str(cluster.directory)
+        self.handle: ClusterHandle = OpenCluster(self.address)
 
     # --- virtual machines ------------------------------------------------------------------------------------------
 
@@ -176,9 +211,10 @@ class Rig:
         return self.cluster.directory / "cluster.sqlite"
 
     def written(self) -> Mapping[str, int]:
-        """The revision of every record of the cluster and its VMs, and of every event."""
+        """The revision of every record of the cluster and its VMs, and of every event but those of the audit."""
         with closing(SqliteBlockingStore(self.database)) as store:
-            return {record.key: record.revision for record in store.range(*VM_RECORDS).records}
+            records = store.range(*VM_RECORDS).records
+            return {record.key: record.revision for record in records if not _is_of_audit(record)}
 
     def _quiet(self) -> Mapping[str, int]:
         """What is written once nothing more is being written of what was done before."""
@@ -353,6 +389,10 @@ class Rig:
         log = self.cluster.directory / "nodes" / node.removeprefix("node") / "daemon.log"
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
         return [line["phase"] for line in lines if line.get("event") == "migration" and "phase" in line]
+
+
+def _is_of_audit(record: Record) -> bool:
+    return record.key.startswith(keys.EVENTS) and EventRecord.decode(record.value).kind.startswith("audit.")
 
 
 def _hands_and_states(changes: list[Change], ownership: str, run: str) -> list[tuple[str, int]]:

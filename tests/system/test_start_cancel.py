@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.system.pocket_cluster import pocket_cluster
 from tests.system.qemu_gate import QemuGate
-from tests.system.start_cancel_rig import Rig, cancel, measured, start, sz
+from tests.system.start_cancel_rig import Rig, cancel, measured, over_the_wire, start, sz
 
 from quorate.client.functions import (
     CLUSAPI_ALL_ACCESS,
@@ -70,15 +70,21 @@ MALFORMED = {
 }
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Three nodes; web1 and web2 run on node1."""
+@pytest.fixture(scope="module", params=["HTTP", "MS-CMRP"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Three nodes; web1 and web2 run on node1. The functions reach them by one of the two faces."""
     place = tmp_path_factory.mktemp("rows")
     gate = QemuGate(place / "gate")
-    with gate.in_path(), pocket_cluster(place / "cluster") as cluster:
+    with ExitStack() as stack:
+        stack.enter_context(gate.in_path())
+        if request.param == "HTTP":
+            cluster = stack.enter_context(pocket_cluster(place / "cluster"))
+            address = str(cluster.directory)
+        else:
+            cluster, address = stack.enter_context(over_the_wire(place))
         cluster.create_builtin("web1", "64M")
         cluster.create_builtin("web2", "64M")
-        yield Rig(cluster, gate)
+        yield Rig(cluster, gate, address)
         gate.open()
 
 
@@ -117,7 +123,7 @@ def test_a_handle_that_is_closed_or_of_another_kind_is_status_6(rig: Rig) -> Non
 
 def test_a_handle_with_read_access_only_is_status_5(rig: Rig) -> None:
     read_only = OpenClusterResourceEx(rig.handle, "Virtual Machine web1", CLUSAPI_READ_ACCESS)
-    reader = OpenClusterEx(str(rig.cluster.directory), CLUSAPI_READ_ACCESS)
+    reader = OpenClusterEx(rig.address, CLUSAPI_READ_ACCESS)
     through_reader = OpenClusterResourceEx(reader, "Virtual Machine web1", CLUSAPI_ALL_ACCESS)
     host = OpenClusterNodeEx(rig.handle, "node1", CLUSAPI_READ_ACCESS)
     configuration = OpenClusterResourceEx(rig.handle, "Virtual Machine Configuration web1", CLUSAPI_READ_ACCESS)
@@ -649,7 +655,7 @@ def test_a_group_moves_as_the_default_move_type_of_its_vm_says(rig: Rig) -> None
 
 def test_the_usual_cluster_is_the_one_that_the_environment_names(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.at_home("web1")
-    monkeypatch.setenv("QUORATE_CLUSTER", str(rig.cluster.directory))
+    monkeypatch.setenv("QUORATE_CLUSTER", rig.address)
     vm = OpenClusterResource(OpenCluster(None), "Virtual Machine web1")
     assert start(vm, "node2") == 0
     rig.wait_moved("web1", "node2")

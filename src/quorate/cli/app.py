@@ -19,6 +19,7 @@ _TOP: Final[_Commands] = {
     "status": (f"{_C}.status:status", "Show nodes, virtual machines and groups."),
     "explain": (f"{_C}.explain:explain", "Take a control code, a status code or a property list apart."),
     "events": (f"{_C}.events:events", "Show what happened, and why."),
+    "wire": (f"{_C}.wire:wire", "Show the calls in a capture of ClusAPI's wire protocol."),
     "validate": (f"{_C}.validate:validate", "Check what would stop a virtual machine from living on."),
 }
 _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
@@ -55,7 +56,8 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         {
             "list": (f"{_C}.node:list_", "List them with state and processes."),
             "pause": (f"{_C}.node:pause_", "Let one take no new virtual machines."),
-            "resume": (f"{_C}.node:resume_", "End a pause or a quarantine."),
+            "drain": (f"{_C}.node:drain_", "Pause one and move everything off it."),
+            "resume": (f"{_C}.node:resume_", "End a pause, a drain or a quarantine."),
             "set": (f"{_C}.node:set_", "Set properties of one."),
             "token": (f"{_C}.members:token_", "Print a token with which one machine may join."),
             "join": (f"{_C}.members:join_", "Let this machine join a cluster."),
@@ -72,6 +74,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "list": (f"{_C}.network:list_", "List them with state, subnets and role."),
             "show": (f"{_C}.network:show_", "Show one with its interfaces and properties."),
             "set": (f"{_C}.network:set_", "Set properties of one: Role, Metric, Name."),
+            "order": (f"{_C}.network:order_", "Say in which order they are preferred."),
         },
     ),
     "interface": (
@@ -83,8 +86,9 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
     "user": (
         "Users, who reach the cluster from other machines.",
         {
-            "add": (f"{_C}.user:add_", "Certify one; a directory takes the credentials."),
-            "list": (f"{_C}.user:list_", "List them with role and end."),
+            "add": (f"{_C}.user:add_", "Give one a password, or a certificate."),
+            "passwd": (f"{_C}.user:passwd_", "Give one another password."),
+            "list": (f"{_C}.user:list_", "List them with role, certificate and password."),
             "remove": (f"{_C}.user:remove_", "Let one in no more, at once."),
         },
     ),
@@ -98,8 +102,23 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "move": (f"{_C}.group:move_", "Move one to another node."),
             "set": (f"{_C}.group:set_", "Set properties of one."),
             "create": (f"{_C}.making:create_group_", "Make an empty one."),
-            "delete": (f"{_C}.making:delete_group_", "Delete an empty one."),
+            "delete": (f"{_C}.making:delete_group_", "Delete one that is empty, or with its resources."),
             "rename": (f"{_C}.relations:rename_group_", "Give one another name."),
+            "depend": (f"{_C}.group_set:depend_group_", "Let one wait for others when the cluster starts it."),
+            "undepend": (f"{_C}.group_set:undepend_group_", "Let one wait for another no more."),
+        },
+    ),
+    "group-set": (
+        "Group sets: in which order the cluster starts groups.",
+        {
+            "list": (f"{_C}.group_set:list_", "List them with groups and what they wait for."),
+            "create": (f"{_C}.group_set:create_", "Make an empty one."),
+            "delete": (f"{_C}.group_set:delete_", "Delete one; its groups stay."),
+            "add": (f"{_C}.group_set:add_", "Put groups into one."),
+            "remove": (f"{_C}.group_set:remove_", "Take groups out of theirs."),
+            "depend": (f"{_C}.group_set:depend_", "Let the groups of one wait for another."),
+            "undepend": (f"{_C}.group_set:undepend_", "Let them wait for another no more."),
+            "set": (f"{_C}.group_set:set_", "Set properties of one: ReadyCount, ReadyDelay."),
         },
     ),
     "resource": (
@@ -113,11 +132,20 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "delete": (f"{_C}.making:delete_", "Delete one that is offline."),
             "online": (f"{_C}.making:online_", "Bring one online, with what it depends on."),
             "offline": (f"{_C}.making:offline_", "Take one offline, with what depends on it."),
+            "restart": (f"{_C}.making:restart_", "Take one offline and bring it online again."),
             "fail": (f"{_C}.making:fail_", "Treat one as failed."),
             "depend": (f"{_C}.relations:depend_", "Let one depend on another."),
             "undepend": (f"{_C}.relations:undepend_", "Let one depend on another no more."),
             "regroup": (f"{_C}.relations:regroup_", "Put one into another group."),
             "rename": (f"{_C}.relations:rename_resource_", "Give one another name."),
+        },
+    ),
+    "type": (
+        "Resource types.",
+        {
+            "list": (f"{_C}.resource_type:list_", "List them, and whether resources of them can be made."),
+            "create": (f"{_C}.resource_type:create_", "Register one that a package carries out."),
+            "delete": (f"{_C}.resource_type:delete_", "Delete one without resources."),
         },
     ),
 }

@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code."""
-    session.cluster, session.credentials, session.json = None, None, False
+    session.cluster = session.credentials = session.user = session.password_file = None
+    session.json = False
     try:
         rest = take_global_options(arguments)
     except ValueError as error:

@@ -5,6 +5,7 @@ An address is one of:
 - the directory of a cluster: its ``cluster.json`` lists the nodes, by the sockets of a pocket cluster or by URLs;
 - the socket of one node;
 - ``https://HOST:PORT``, or several with commas between: the nodes of a cluster on other machines;
+- ``ncacn_ip_tcp:HOST[PORT]``, or several with commas between: servers of MS-CMRP, see :mod:`quorate.client.mscmrp`;
 - a bare name: the directory of that name in ``~/.config/quorate``.
 
 None is ``$QUORATE_CLUSTER``, or else the pocket cluster at its default place, or, where there is none, the cluster that
@@ -28,6 +29,7 @@ from quorate.clusapi.status import Status
 ENVIRONMENT: Final = "QUORATE_CLUSTER"
 CREDENTIALS_ENVIRONMENT: Final = "QUORATE_CREDENTIALS"
 CLUSTER_FILE: Final = "cluster.json"
+WIRE: Final = "ncacn_ip_tcp:"
 MACHINE_DIRECTORY: Final = Path("/var/lib/quorate")
 """Where a machine that is a node keeps its state, unless it was told otherwise."""
 USER_CERTIFICATE: Final = "user.crt"
@@ -68,12 +70,18 @@ def configuration_directory() -> Path:
     return (Path(configuration) if configuration else Path.home() / ".config") / "quorate"
 
 
+def wire_address(address: str | None = None) -> str | None:
+    """The address of servers of MS-CMRP; None when the cluster is reached otherwise."""
+    given = address or os.environ.get(ENVIRONMENT) or ""
+    return given if given.startswith(WIRE) else None
+
+
 def cluster_place(address: str | None = None) -> Path:
-    """The directory or socket that an address means. Raises CallerError 87 for a URL, which is neither."""
+    """The directory or socket that an address means. Raises CallerError 87 for what is neither."""
     given = address or os.environ.get(ENVIRONMENT)
     if not given:
         return default_directory()
-    if given.startswith(HTTPS):
+    if given.startswith((HTTPS, WIRE)):
         raise CallerError(Status.ERROR_INVALID_PARAMETER, f"{given} is on other machines: a directory is needed here")
     place = Path(given).expanduser()
     kept = configuration_directory() / given

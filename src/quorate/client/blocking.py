@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from quorate.client import wire
-from quorate.client.address import NodeAddress, node_addresses
+from quorate.client.account import Account, account_of
+from quorate.client.address import NodeAddress, node_addresses, wire_address
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import FieldValue, Values
@@ -25,8 +26,18 @@ class BlockingClient:
         self._nodes = nodes
 
     @classmethod
-    def at(cls, address: str | None = None, credentials: str | None = None) -> "BlockingClient":
-        """Find the cluster; see :mod:`quorate.client.address`. Raises ClusterError when there is none."""
+    def at(
+        cls, address: str | None = None, credentials: str | None = None, account: Account | None = None
+    ) -> "BlockingClient":
+        """Find the cluster; see :mod:`quorate.client.address`. Raises ClusterError when there is none.
+
+        ``account`` is who logs on where the address is one of MS-CMRP; None is what the environment names.
+        """
+        servers = wire_address(address)
+        if servers is not None:
+            from quorate.client.mscmrp.clients import BlockingWireClient
+
+            return BlockingWireClient.reaching(servers, account or account_of())
         return cls(node_addresses(address, credentials))
 
     @property

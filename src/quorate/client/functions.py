@@ -14,6 +14,7 @@ changes with ERROR_ACCESS_DENIED (5). Any thread may call any function. The cons
 from quorate.client.capi.cluster import *
 from quorate.client.capi.constants import *
 from quorate.client.capi.enums import *
+from quorate.client.capi.group_sets import *
 from quorate.client.capi.groups import *
 from quorate.client.capi.handles import CLUSAPI_ALL_ACCESS as CLUSAPI_ALL_ACCESS
 from quorate.client.capi.handles import CLUSAPI_CHANGE_ACCESS as CLUSAPI_CHANGE_ACCESS
@@ -21,12 +22,15 @@ from quorate.client.capi.handles import CLUSAPI_READ_ACCESS as CLUSAPI_READ_ACCE
 from quorate.client.capi.handles import MAXIMUM_ALLOWED as MAXIMUM_ALLOWED
 from quorate.client.capi.handles import ClusterHandle as ClusterHandle
 from quorate.client.capi.handles import GroupHandle as GroupHandle
+from quorate.client.capi.handles import GroupSetHandle as GroupSetHandle
 from quorate.client.capi.handles import NetInterfaceHandle as NetInterfaceHandle
 from quorate.client.capi.handles import NetworkHandle as NetworkHandle
 from quorate.client.capi.handles import NodeHandle as NodeHandle
 from quorate.client.capi.handles import ResourceHandle as ResourceHandle
 from quorate.client.capi.networks import *
 from quorate.client.capi.nodes import *
+from quorate.client.capi.registry import *
+from quorate.client.capi.resource_types import *
 from quorate.client.capi.resources import *
 from quorate.clusapi.control_codes import *
 from quorate.clusapi.errors import ClusterError as ClusterError

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from quorate.client.address import node_addresses
+from quorate.client.account import account_of
+from quorate.client.address import node_addresses, wire_address
 from quorate.client.asynchronous import AsyncClient
 from quorate.client.migration import Migration
 from quorate.client.network_objects import Network, NetworkInterface
@@ -14,19 +15,38 @@ from quorate.clusapi.events import EventRecord
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import FieldValue, Values
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import GroupState, NodeState, ResourceState
+from quorate.clusapi.states import GroupState, NodePauseFlags, NodeResumeFailbackType, NodeState, ResourceState
 
 
 @asynccontextmanager
 async def connect(
-    address: str | None = None, *, read_only: bool = False, credentials: str | None = None
+    address: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    read_only: bool = False,
+    credentials: str | None = None,
+    password_file: str | None = None,
 ) -> "AsyncIterator[Cluster]":
     """Reach a cluster: its directory, a node's socket, "https://HOST:PORT", or None for the usual place.
 
     ``credentials`` is the directory of what is shown to a cluster on other machines; see :mod:`quorate.client.address`.
-    Raises ClusterError when there is no cluster. A read-only connection is refused every change (status 5).
+    "ncacn_ip_tcp:HOST[PORT]" is any server of MS-CMRP, where ``user`` logs on with a password, or with the first line
+    of a file. Raises ClusterError when there is no cluster. A read-only connection is refused every change (status 5).
     """
-    yield Cluster(AsyncClient(node_addresses(address, credentials), full_access=not read_only))
+    servers = wire_address(address)
+    if servers is None:
+        yield Cluster(AsyncClient(node_addresses(address, credentials), full_access=not read_only))
+        return
+    from quorate.client.mscmrp.clients import WireClient
+    from quorate.client.mscmrp.places import parse_places
+
+    account = account_of(user, password, password_file)
+    client = WireClient(parse_places(servers), account, full_access=not read_only)
+    try:
+        yield Cluster(client)
+    finally:
+        await client.close()
 
 
 class Cluster:
@@ -138,9 +158,18 @@ class Node(_Object):
         """Let it take no new groups."""
         return (await self.client.call("PauseNode", node=self.id)).number("status")
 
-    async def resume(self) -> int:
-        """End a pause and a quarantine. Raises RefusalError 5058 when it is in neither."""
-        return (await self.client.call("ResumeNode", node=self.id)).number("status")
+    async def drain(
+        self,
+        target: str | None = None,
+        flags: NodePauseFlags = NodePauseFlags.REMAIN_ON_PAUSED_NODE_ON_MOVE_ERROR,
+    ) -> int:
+        """Pause it and begin to move everything off it. Raises RefusalError 5962 while that goes on already."""
+        answer = await self.client.call("PauseNode", node=self.id, drain=True, target=target, flags=int(flags))
+        return answer.number("status")
+
+    async def resume(self, failback: NodeResumeFailbackType = NodeResumeFailbackType.DO_NOT_FAIL_BACK) -> int:
+        """End a pause, a drain and a quarantine. Raises RefusalError 5058 when it is in none of them."""
+        return (await self.client.call("ResumeNode", node=self.id, failback=int(failback) or None)).number("status")
 
 
 @dataclass(frozen=True, slots=True)

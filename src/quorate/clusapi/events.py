@@ -80,6 +80,7 @@ class EventKind(StrEnum):
     NODE_GUARD = "node.guard"
     NODE_PAUSED = "node.paused"
     NODE_RESUMED = "node.resumed"
+    NODE_DRAIN = "node.drain"
     NODE_PROPERTY = "node.property"
     NODE_CERTIFICATE = "node.certificate"
     NETWORK_ADDED = "network.added"
@@ -100,12 +101,25 @@ class EventKind(StrEnum):
     RESOURCE_STATE = "resource.state"
     RESOURCE_FAILED = "resource.failed"
     RESOURCE_PROPERTY = "resource.property"
+    REGISTRY_KEY = "registry.key"
+    REGISTRY_SECURITY = "registry.security"
+    REGISTRY_VALUE = "registry.value"
+    RESOURCE_TYPE_ADDED = "resource_type.added"
+    RESOURCE_TYPE_DELETED = "resource_type.deleted"
+    GROUP_SET_ADDED = "group_set.added"
+    GROUP_SET_DELETED = "group_set.deleted"
+    GROUP_SET_PROPERTY = "group_set.property"
     MONITOR_HUNG = "monitor.hung"
     MONITOR_LOST = "monitor.lost"
     MONITOR_STARTED = "monitor.started"
     USER_CERTIFIED = "user.certified"
+    USER_PASSWORD = "user.password"
     USER_REMOVED = "user.removed"
     USER_EXPIRES = "user.expires"
+    AUDIT_LOGON = "audit.logon"
+    AUDIT_REFUSED = "audit.refused"
+    AUDIT_CHANGE = "audit.change"
+    AUDIT_READS = "audit.reads"
     VM_CREATED = "vm.created"
     VM_DELETED = "vm.deleted"
     VM_STATE = "vm.state"
@@ -141,11 +155,17 @@ _CHANGE_OF_KIND: Final[Mapping[EventKind, Change]] = {
     EventKind.NODE_GUARD: Change.NODE_PROPERTY,
     EventKind.NODE_PAUSED: Change.NODE_STATE,
     EventKind.NODE_RESUMED: Change.NODE_STATE,
+    EventKind.NODE_DRAIN: Change.NODE_PROPERTY,
     EventKind.NODE_PROPERTY: Change.NODE_PROPERTY,
     EventKind.NODE_CERTIFICATE: Change.NODE_PROPERTY,
     EventKind.USER_CERTIFIED: Change.CLUSTER_PROPERTY,  # ClusAPI knows no users: who may enter is the cluster's affair
+    EventKind.USER_PASSWORD: Change.CLUSTER_PROPERTY,
     EventKind.USER_REMOVED: Change.CLUSTER_PROPERTY,
     EventKind.USER_EXPIRES: Change.CLUSTER_PROPERTY,
+    EventKind.AUDIT_LOGON: Change.NONE,  # who asked for what changes nothing; what it changed is told by itself
+    EventKind.AUDIT_REFUSED: Change.NONE,
+    EventKind.AUDIT_CHANGE: Change.NONE,
+    EventKind.AUDIT_READS: Change.NONE,
     EventKind.NETWORK_ADDED: Change.NETWORK_ADDED,
     EventKind.NETWORK_DELETED: Change.NETWORK_DELETED,
     EventKind.NETWORK_STATE: Change.NETWORK_STATE,
@@ -164,6 +184,14 @@ _CHANGE_OF_KIND: Final[Mapping[EventKind, Change]] = {
     EventKind.RESOURCE_STATE: Change.RESOURCE_STATE,
     EventKind.RESOURCE_FAILED: Change.RESOURCE_STATE,
     EventKind.RESOURCE_PROPERTY: Change.RESOURCE_PROPERTY,
+    EventKind.REGISTRY_KEY: Change.REGISTRY_NAME,
+    EventKind.REGISTRY_SECURITY: Change.REGISTRY_ATTRIBUTES,
+    EventKind.REGISTRY_VALUE: Change.REGISTRY_VALUE,
+    EventKind.RESOURCE_TYPE_ADDED: Change.RESOURCE_TYPE_ADDED,
+    EventKind.RESOURCE_TYPE_DELETED: Change.RESOURCE_TYPE_DELETED,
+    EventKind.GROUP_SET_ADDED: Change.CLUSTER_PROPERTY,  # the first generation of notifications knows no group sets
+    EventKind.GROUP_SET_DELETED: Change.CLUSTER_PROPERTY,
+    EventKind.GROUP_SET_PROPERTY: Change.CLUSTER_PROPERTY,
     EventKind.MONITOR_HUNG: Change.NODE_PROPERTY,  # a monitor process is the node's
     EventKind.MONITOR_LOST: Change.NODE_PROPERTY,
     EventKind.MONITOR_STARTED: Change.NODE_PROPERTY,

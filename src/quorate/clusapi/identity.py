@@ -12,6 +12,7 @@ GroupId = NewType("GroupId", str)
 ResourceId = NewType("ResourceId", str)
 VmId = NewType("VmId", str)
 """The GUID of a virtual machine: the guest sees it as its SMBIOS UUID."""
+GroupSetId = NewType("GroupSetId", str)
 NetworkId = NewType("NetworkId", str)
 NetworkInterfaceId = NewType("NetworkInterfaceId", str)
 ImageId = NewType("ImageId", str)

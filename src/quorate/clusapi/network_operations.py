@@ -32,6 +32,14 @@ NETWORK_OPERATIONS: Final[tuple[Operation, ...]] = (
         _ANY,
         84,
     ),
+    change(
+        "SetNetworkPriorityOrder",
+        "Set the order in which networks carry the cluster's own traffic, by their metrics.",
+        (Field("networks", _T.IDS, "every network for internal use, by id or name, the preferred one first"),),
+        (STATUS,),
+        _ANY,
+        87,
+    ),
     control("NetworkControl", "A control code for a network.", (_NETWORK,), _ANY, 89, 88),
     read("CreateNetworkEnum", "List the interfaces on a network.", (_NETWORK, ENUM_MASK), (ENTRIES,), _ANY, 85),
     read(

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from quorate.clusapi.fence_operations import FENCE_OPERATIONS
+from quorate.clusapi.group_set_operations import GROUP_SET_OPERATIONS
 from quorate.clusapi.member_operations import MEMBER_OPERATIONS
 from quorate.clusapi.network_operations import NETWORK_OPERATIONS
 from quorate.clusapi.operation_declarations import CLUSTER_NODE as _CLUSTER_NODE
@@ -28,7 +29,10 @@ from quorate.clusapi.operation_declarations import change as _change
 from quorate.clusapi.operation_declarations import control as _control
 from quorate.clusapi.operation_declarations import read as _read
 from quorate.clusapi.operation_types import Access, Field, FieldType, Operation, Place
+from quorate.clusapi.quorum_operations import QUORUM_OPERATIONS
+from quorate.clusapi.registry_operations import REGISTRY_OPERATIONS
 from quorate.clusapi.relation_operations import RELATION_OPERATIONS
+from quorate.clusapi.resource_type_operations import RESOURCE_TYPE_OPERATIONS
 from quorate.clusapi.user_operations import USER_OPERATIONS
 
 _T = FieldType
@@ -58,6 +62,9 @@ _CLUSTER_OPERATIONS: Final = (
             Field("build_number", _T.U32, ""),
             Field("vendor", _T.TEXT, "what the cluster is"),
             Field("version", _T.TEXT, "its own version"),
+            Field("highest_version", _T.U32, "the highest that every node knows: level << 16 | build", optional=True),
+            Field("lowest_version", _T.U32, "the lowest that every node knows", optional=True),
+            Field("version_flags", _T.U32, "1: the nodes differ in what they know", optional=True),
         ),
         _ANY,
         102,
@@ -106,13 +113,60 @@ _CLUSTER_OPERATIONS: Final = (
         ),
         _ANY,
     ),
+    _read(
+        "GetInventory",
+        "Everything that decides where groups go and how long that takes, at one moment.",
+        (),
+        (
+            Field("revision", _T.U64, "of the database"),
+            Field("properties", _T.OBJECT, "those of the cluster that are numbers"),
+            Field("nodes", _T.OBJECTS, "{id, name, state, status, memory} each"),
+            Field("groups", _T.OBJECTS, "owner, size, rules and the measured rates of each"),
+        ),
+        _ANY,
+    ),
 )
 
 _NODE_OPERATIONS: Final = (
     _read("GetNodeId", "Find a node.", (_CLUSTER_NODE,), (_ID, _NAME), _ANY, 48, 66, 118),
     _read("GetNodeState", "State of a node.", (_CLUSTER_NODE,), (_STATE,), _ANY, 68),
-    _change("PauseNode", "Take no new groups on a node.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 69),
-    _change("ResumeNode", "End a pause and a quarantine.", (_CLUSTER_NODE,), (_STATUS,), _ANY, 70),
+    _change(
+        "PauseNode",
+        "Take no new groups on a node, and move off it what it has if that is asked for.",
+        (
+            _CLUSTER_NODE,
+            Field("drain", _T.FLAG, "move every group off it; the coordinator goes on with it", optional=True),
+            Field("target", _T.TEXT, "everything goes to this node; absent: where placement says", optional=True),
+            Field(
+                "flags",
+                _T.U32,
+                "CLUSAPI_NODE_PAUSE_…: 1 what cannot move gracefully stays, 2 avoid placement, 4 try for ever",
+                optional=True,
+            ),
+        ),
+        (_STATUS,),
+        _ANY,
+        69,
+        126,
+        127,
+    ),
+    _change(
+        "ResumeNode",
+        "End a pause, a drain and a quarantine.",
+        (
+            _CLUSTER_NODE,
+            Field(
+                "failback",
+                _T.U32,
+                "what was drained: 0 or absent: stays where it is; 1: comes back; 2: by each group's failback policy",
+                optional=True,
+            ),
+        ),
+        (_STATUS,),
+        _ANY,
+        70,
+        128,
+    ),
     _control("NodeControl", "A control code for a node.", (_CLUSTER_NODE,), _ANY, 79, 78),
     _read("CreateNodeEnum", "List what belongs to a node.", (_CLUSTER_NODE, _ENUM_MASK), (_ENTRIES,), _ANY, 101, 124),
     _read(
@@ -148,7 +202,14 @@ _GROUP_OPERATIONS: Final = (
         42,
         129,
     ),
-    _change("DeleteGroup", "Delete a group that holds no resource.", (_GROUP,), (_STATUS,), _OF_GROUP, 43),
+    _change(
+        "DeleteGroup",
+        "Delete a group that holds no resource, or with all that it holds.",
+        (_GROUP, Field("force", _T.FLAG, "with its resources, which must be offline", optional=True)),
+        (_STATUS,),
+        _OF_GROUP,
+        43,
+    ),
     _change(
         "OnlineGroup",
         "Bring a group online.",
@@ -239,7 +300,7 @@ _RESOURCE_OPERATIONS: Final = (
     _change(
         "OnlineResource",
         "Bring it online, with all that it depends on.",
-        (_RESOURCE, _FLAGS),
+        (_RESOURCE, _FLAGS, _IN_BUFFER),
         (_STATUS,),
         _OF_RESOURCE,
         17,
@@ -253,6 +314,14 @@ _RESOURCE_OPERATIONS: Final = (
         _OF_RESOURCE,
         18,
         136,
+    ),
+    _change(
+        "RestartResource",
+        "Take it offline and bring it online again, and with it what was online and depends on it.",
+        (_RESOURCE, _FLAGS),
+        (_STATUS,),
+        _OF_RESOURCE,
+        146,
     ),
     _change("FailResource", "Treat it as failed; the policy applies.", (_RESOURCE,), (_STATUS,), _OF_RESOURCE, 16),
     _change("AddResourceNode", "Add a possible owner of a resource.", (_RESOURCE, _CLUSTER_NODE), (_STATUS,), _ANY, 23),
@@ -352,9 +421,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             *NETWORK_OPERATIONS,
             *_GROUP_OPERATIONS,
             *_RESOURCE_OPERATIONS,
+            *RESOURCE_TYPE_OPERATIONS,
+            *QUORUM_OPERATIONS,
             *RELATION_OPERATIONS,
+            *GROUP_SET_OPERATIONS,
             *_VM_OPERATIONS,
             *USER_OPERATIONS,
+            *REGISTRY_OPERATIONS,
         )
     }
 )

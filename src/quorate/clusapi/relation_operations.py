@@ -61,6 +61,14 @@ RELATION_OPERATIONS: Final = (
         109,
     ),
     read(
+        "GetResourceNetworkName",
+        "The network name that a resource depends on, directly or by way of others.",
+        (_RESOURCE,),
+        (Field("name", _T.TEXT, 'the Name of the nearest resource of the type "Network Name"'),),
+        _ANY,
+        112,
+    ),
+    read(
         "GetResourceDependencyExpression",
         "What a resource depends on, as an expression on ids.",
         (_RESOURCE,),

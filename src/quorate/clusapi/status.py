@@ -110,6 +110,7 @@ class Status(IntEnum):
     ERROR_RETRY = 1237, "retry the operation"
     ERROR_INVALID_OWNER = 1307, "owner id not allowed"
     ERROR_PRIVILEGE_NOT_HELD = 1314, "a required privilege is not held"
+    ERROR_PASSWORD_RESTRICTION = 1325, "the password does not meet the rules"
     ERROR_LOGON_FAILURE = 1326, "logon failure"
     ERROR_INTERNAL_ERROR = 1359, "internal error"
     ERROR_TIME_SKEW = 1398, "the clocks of two machines differ too much"

@@ -1,4 +1,7 @@
-"""The operations on users: who may reach the cluster from other machines. Part of the table in ``operations``."""
+"""The operations on users: who may reach the cluster from other machines, by certificate or by password.
+
+Part of the table in ``operations``.
+"""
 
 from typing import Final
 
@@ -7,6 +10,8 @@ from quorate.clusapi.operation_types import Field, FieldType, Operation, Place
 
 _T = FieldType
 _NAME: Final = Field("name", _T.TEXT, "the user's name, 1 to 64 characters")
+_ROLE: Final = Field("role", _T.TEXT, '"full", or "read", which is refused every change (status 5)')
+_PASSWORD: Final = Field("password", _T.TEXT, "8 to 256 characters; only its NT hash is kept")
 
 USER_OPERATIONS: Final[tuple[Operation, ...]] = (
     change(
@@ -14,7 +19,7 @@ USER_OPERATIONS: Final[tuple[Operation, ...]] = (
         "Certify a user, who reaches the cluster from other machines; the key stays with who asks.",
         (
             _NAME,
-            Field("role", _T.TEXT, '"full", or "read", which is refused every change (status 5)'),
+            _ROLE,
             Field("request", _T.BYTES, "a certificate request (PKCS #10) in PEM, of an ECDSA P-256 key"),
             Field("days", _T.U32, "how long it is good, 1 to 3650; absent: 365", optional=True),
             Field("replace", _T.FLAG, "for a user who has one: the old one then counts no more", optional=True),
@@ -28,11 +33,31 @@ USER_OPERATIONS: Final[tuple[Operation, ...]] = (
         ),
         Place.ANYWHERE,
     ),
+    change(
+        "AddUserAccount",
+        "Give a user a password, with which the user logs on where no certificate is shown.",
+        (_NAME, _ROLE, _PASSWORD),
+        (STATUS,),
+        Place.ANYWHERE,
+    ),
+    change(
+        "SetUserPassword",
+        "Give a user who has a password another one; the old one then counts no more.",
+        (_NAME, _PASSWORD),
+        (STATUS,),
+        Place.ANYWHERE,
+    ),
     read(
         "ListUsers",
         "Every user who may reach the cluster from other machines.",
         (),
-        (Field("users", _T.OBJECTS, "name, role, serial, not_after, expired"),),
+        (
+            Field(
+                "users",
+                _T.OBJECTS,
+                "name, role, has_certificate, serial, not_after, expired, has_password, password_changed",
+            ),
+        ),
         Place.ANYWHERE,
     ),
     change(

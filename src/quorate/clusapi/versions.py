@@ -84,6 +84,7 @@ RECORD_VERSIONS: Final[Mapping[int, Mapping[str, int]]] = MappingProxyType(
                 "eviction": 1,
                 "reach": 1,
                 "announced": 1,
+                "account": 1,
             }
         )
     }

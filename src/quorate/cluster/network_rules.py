@@ -5,6 +5,7 @@ Sources: [networks-role], [networks-metric], [networks-autometric].
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.states import NetworkRole
@@ -49,6 +50,20 @@ def plan_network_change(
     if automatic and (moved or not network.auto_metric):
         metric = auto_metric(role, {other.metric for other in others})
     return NetworkSettings(network.name, role, metric, automatic)
+
+
+def plan_priority_order(networks: Sequence[NetworkSettings]) -> tuple[int, ...]:
+    """The metrics that make networks preferred in the order given: those they have, dealt out anew and made distinct.
+
+    Networks that stand in that order already keep theirs.
+    """
+    present = [network.metric for network in networks]
+    if all(before < after for before, after in pairwise(present)):
+        return tuple(present)
+    dealt: list[int] = []
+    for metric in sorted(present):
+        dealt.append(max(metric, dealt[-1] + 1) if dealt else metric)
+    return tuple(dealt)
 
 
 def _check_role(

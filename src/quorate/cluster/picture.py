@@ -19,8 +19,10 @@ from quorate.clusapi.states import (
     NodeState,
     NodeStatus,
     ResourceState,
+    VmResdllContext,
 )
 from quorate.cluster.lease import MARGIN
+from quorate.cluster.moves import Drain, Limits, Move
 
 AS_MANY_AS_OTHER_NODES: Final = 0xFFFFFFFF
 """FailoverThreshold: the number of nodes less one."""
@@ -48,6 +50,8 @@ class Settings:
     """QuarantineThreshold: lapses within an hour."""
     quarantine_duration: int = 7200
     """QuarantineDuration; 0 quarantines nobody, 0xFFFFFFFF until a person ends it."""
+    limits: Limits = field(default_factory=Limits)
+    """How many moves may be under way at a time."""
 
     @property
     def restore_wait(self) -> float:
@@ -146,6 +150,10 @@ class GroupPicture:
     """LockedFromMoving: no policy moves it from a living node; from a dead one it is taken all the same."""
     sentence: str = ""
     """Why it is not online though it is wanted online."""
+    how: VmResdllContext = VmResdllContext.LIVE_MIGRATION
+    """What becomes of its running virtual machine in a move of which nobody says it (DefaultMoveType)."""
+    drained: str = ""
+    """The drain that brought it where it is, by id."""
 
     @property
     def runs(self) -> bool:
@@ -204,6 +212,11 @@ class Picture:
     """In the order of their numbers."""
     groups: Mapping[GroupId, GroupPicture]
     role: Role | None = None
+    moves: Mapping[GroupId, Move] = field(default_factory=dict)
+    """The queue: what waits to be moved, and what is being moved."""
+    drains: Mapping[NodeId, Drain] = field(default_factory=dict)
+    turn: int = 0
+    """The revision of the record that every transaction compares by which a move begins; 0: there is none."""
 
     @property
     def waits_until(self) -> float:

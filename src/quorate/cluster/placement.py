@@ -18,6 +18,7 @@ from typing import Final
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.states import GroupStatus, NodeState, NodeStatus
 from quorate.cluster.memory import explain_shortage, mib
+from quorate.cluster.moves import Stage
 from quorate.cluster.picture import GroupPicture, NodePicture, Picture
 
 
@@ -68,12 +69,22 @@ class Room:
     """What the nodes have left, as one plan goes on to fill it. It belongs to that plan and to nobody else."""
 
     def __init__(self, picture: Picture, moving: Mapping[GroupId, NodeId] | None = None) -> None:
-        """Count what every node has committed; a group of ``moving`` counts where it is going to."""
+        """Count what every node has committed; a group of ``moving`` counts where it is going to.
+
+        A move that has begun counts at both of its ends.
+        """
         self._committed: dict[NodeId, int] = dict.fromkeys(picture.nodes, 0)
         self._classes: dict[NodeId, dict[str, list[GroupPicture]]] = {node: {} for node in picture.nodes}
         for group in picture.groups.values():
             if group.occupies:
                 self.take(group, (moving or {}).get(group.id, group.owner))
+        for move in picture.moves.values():
+            coming = picture.groups.get(move.group)
+            if move.stage is not Stage.BEGUN or coming is None or coming.owner != move.source:
+                continue  # it waits, or has arrived and counts there by itself
+            needs_room = coming.occupies and not move.status
+            if needs_room and move.destination is not None and move.group not in (moving or {}):
+                self.take(coming, move.destination)
 
     def take(self, group: GroupPicture, node: NodeId) -> None:
         """Reserve a group's place on a node."""

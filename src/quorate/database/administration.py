@@ -25,7 +25,7 @@ from quorate.database.new_node import plan_new_node
 from quorate.database.plan import Plan, Values, check_ids, check_name, commit_until_done
 from quorate.database.records import NameEntry, Ownership, RunState, Versioned
 from quorate.database.registry import ValueChanges, plan_values
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo
+from quorate.database.snapshot import NAME_RESOURCE, ClusterSnapshot, GroupInfo, ResourceInfo
 from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
 
@@ -62,7 +62,8 @@ class Administration:
         """Make a cluster without nodes. Raises CallerError ERROR_OBJECT_ALREADY_EXISTS when there is one."""
         check_name("cluster", name)
         plan = Plan()
-        plan_cluster(plan, name, self._new_id(), GroupId(self._new_id()), properties)
+        ids = self._new_id(), GroupId(self._new_id()), ResourceId(self._new_id())
+        plan_cluster(plan, name, *ids, properties)
         self._log.add(plan, events)
         if await self.is_created() or not (await plan.commit(self._store)).succeeded:
             raise CallerError(Status.ERROR_OBJECT_ALREADY_EXISTS, "this database holds a cluster already")
@@ -106,9 +107,21 @@ class Administration:
         await self.set_values(keys.node_path(node), values, events=events)
 
     async def rename_cluster(self, name: str, *, events: Events = ()) -> None:
-        """Give the cluster another name."""
+        """Give the cluster another name, and the resource that stands for it."""
         check_name("cluster", name)
-        await self.set_values(keys.CLUSTER, {"ClusterName": RegistryValue.sz(name)}, events=events)
+
+        async def plan() -> tuple[Plan, None]:
+            planned = Plan()
+            root = await self._registry_record(keys.CLUSTER)
+            planned.replace(root, changed_key(root, {"ClusterName": RegistryValue.sz(name)}))
+            resource = KeyRecord.decode(root.value).values.text(NAME_RESOURCE)
+            if resource:
+                own = await self._registry_record(keys.parameters_path(ResourceId(resource)))
+                planned.replace(own, changed_key(own, {"Name": RegistryValue.sz(name)}))
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
 
     # --- Groups ----------------------------------------------------------------------------------------------------
 

@@ -26,14 +26,19 @@ from quorate.database.credentials import Credentials
 from quorate.database.events import EventLog, EventQuery
 from quorate.database.fence_records import Fences
 from quorate.database.following import Follower, Revisions
+from quorate.database.group_sets import GroupSetRecords
 from quorate.database.members import Members
+from quorate.database.move_records import MoveWrite, QueuedWrite
+from quorate.database.moves import Moves
 from quorate.database.network_records import NetworkRecords
 from quorate.database.plan import Plan, commit_until_done
 from quorate.database.records import Admission, Lease, NodeFacts, Ownership, RunState, Versioned
 from quorate.database.registry import Registry
 from quorate.database.resource_relations import ResourceRelations
+from quorate.database.resource_types import ResourceTypeRecords
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.database.snapshot_builder import SnapshotBuilder
+from quorate.database.standard_objects import add_standard_objects
 from quorate.database.values import RegistryValues
 
 __all__ = ["ClusterDatabase", "ConflictingOwnership", "Events", "VirtualMachineIds"]
@@ -55,12 +60,15 @@ class ClusterDatabase(ResourceRelations):
     def __init__(self, store: Store, *, new_id: Callable[[], str] = random_id) -> None:
         """Work on this store, which stays the caller's to close; ``new_id`` makes GUIDs."""
         super().__init__(store, EventLog(store), new_id)
-        self.registry = Registry(store)
+        self.registry = Registry(store, self._log)
+        self.resource_types = ResourceTypeRecords(store, self._log)
+        self.group_sets = GroupSetRecords(store, self._log)
         self.members = Members(store, self._log)
         self.credentials = Credentials(store, self._log)
         self.networks = NetworkRecords(store, self._log)
         self.coordination = Coordination(store, self._log)
         self.fences = Fences(store, self._log)
+        self.moves = Moves(store, self._log)
         self._followers: list[Follower] = []
         self._revisions = Revisions(store)
 
@@ -131,6 +139,27 @@ class ClusterDatabase(ResourceRelations):
         self._log.add(plan, events)
         return (await plan.commit(self._store)).succeeded
 
+    async def write_queued_run_state(
+        self,
+        group: GroupId,
+        ownership: Versioned[Ownership],
+        run: RunState,
+        move: MoveWrite,
+        events: Events = (),
+    ) -> tuple[QueuedWrite, int]:
+        """Write a group's run state together with its entry in the queue of moves, both or none; and the revision."""
+        plan = Plan()
+        plan.compares[keys.ownership(group)] = ownership.revision
+        plan.put(keys.run(group), run.encode())
+        move.add_to(plan)
+        self._log.add(plan, events)
+        outcome = await plan.commit(self._store)
+        if outcome.succeeded:
+            return QueuedWrite.LANDED, outcome.revision
+        current = outcome.compared[0]
+        is_ours = current is not None and current.revision == ownership.revision
+        return (QueuedWrite.QUEUE_MOVED if is_ours else QueuedWrite.NOT_OWNER), outcome.revision
+
     async def write_node_facts(self, node: NodeId, facts: NodeFacts) -> None:
         """Tell the other nodes how to reach this one. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""
         plan = Plan()
@@ -185,6 +214,13 @@ class ClusterDatabase(ResourceRelations):
             return planned, None
 
         await commit_until_done(self._store, plan)
+
+    async def add_standard_objects(self) -> bool:
+        """Add the standard objects that an older version did not make; tells whether there were any.
+
+        Raises CallerError ERROR_OBJECT_ALREADY_EXISTS when the name of one is taken.
+        """
+        return await add_standard_objects(self._store, self._new_id)
 
     # --- Events ----------------------------------------------------------------------------------------------------
 

@@ -6,28 +6,31 @@ from types import MappingProxyType
 from typing import Final
 
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.resource_types import IS_ALIVE_MS, LOOKS_ALIVE_MS, STANDARD_TYPES, TYPE_NETWORK_NAME
 from quorate.clusapi.states import GroupType, ResourceState, VmState
 from quorate.database import keys
 from quorate.database.plan import Plan, Values
 from quorate.database.records import Ownership, RunState, VmRunState, encode_schema
-from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, TYPE_VIRTUAL_MACHINE_CONFIGURATION
+from quorate.database.snapshot import (
+    NAME_RESOURCE,
+    TYPE_VIRTUAL_MACHINE,
+    TYPE_VIRTUAL_MACHINE_CONFIGURATION,
+)
 from quorate.database.values import RegistryValue
 
 CLUSTER_GROUP: Final = "Cluster Group"
-TYPE_GENERIC_SCRIPT: Final = "Generic Script"
-
-_LOOKS_ALIVE_MS: Final = 5000
-_IS_ALIVE_MS: Final = 60_000
+CLUSTER_NAME: Final = "Cluster Name"
 
 RESOURCE_TYPES: Final[Mapping[str, Values]] = MappingProxyType(
     {
         name: MappingProxyType(
             {
-                "LooksAlivePollInterval": RegistryValue.dword(_LOOKS_ALIVE_MS),
-                "IsAlivePollInterval": RegistryValue.dword(_IS_ALIVE_MS),
+                "DllName": RegistryValue.sz(type_.dll),
+                "LooksAlivePollInterval": RegistryValue.dword(LOOKS_ALIVE_MS),
+                "IsAlivePollInterval": RegistryValue.dword(IS_ALIVE_MS),
             }
         )
-        for name in (TYPE_VIRTUAL_MACHINE, TYPE_VIRTUAL_MACHINE_CONFIGURATION, TYPE_GENERIC_SCRIPT)
+        for name, type_ in STANDARD_TYPES.items()
     }
 )
 
@@ -55,23 +58,41 @@ class NewResource:
     possible_owners: Sequence[NodeId] | None = None  # None: all nodes
 
 
-def plan_cluster(plan: Plan, name: str, instance_id: str, core_group: GroupId, properties: Values | None) -> None:
-    """A cluster without nodes: its key, its core group, the resource types that are always there."""
+def plan_cluster(
+    plan: Plan,
+    name: str,
+    instance_id: str,
+    core_group: GroupId,
+    name_resource: ResourceId,
+    properties: Values | None,
+) -> None:
+    """A cluster without nodes: its key, its core group with its name, the resource types that are always there."""
     plan.create(keys.SCHEMA, encode_schema())
-    named = {"ClusterName": RegistryValue.sz(name), "ClusterInstanceID": RegistryValue.sz(instance_id)}
+    named = {
+        "ClusterName": RegistryValue.sz(name),
+        "ClusterInstanceID": RegistryValue.sz(instance_id),
+        NAME_RESOURCE: RegistryValue.sz(name_resource),
+    }
     plan.create_key(keys.CLUSTER, {**(properties or {}), **named})
     for path in (
         keys.NODES,
         keys.GROUPS,
         keys.RESOURCES,
         keys.RESOURCE_TYPES,
+        keys.GROUP_SETS,
         keys.NETWORKS,
         keys.NETWORK_INTERFACES,
     ):
         plan.create_key(path)
     for type_name, values in RESOURCE_TYPES.items():
         plan_resource_type(plan, type_name, values, None)
-    plan_group_key(plan, core_group, CLUSTER_GROUP, GroupType.CORE_CLUSTER, (), None)
+    plan_group_key(plan, core_group, CLUSTER_GROUP, GroupType.CORE_CLUSTER, (name_resource,), None)
+    plan_resource(plan, cluster_name(name_resource, name))
+
+
+def cluster_name(resource: ResourceId, name: str) -> "NewResource":
+    """The resource "Cluster Name" of a cluster called ``name``."""
+    return NewResource(resource, CLUSTER_NAME, TYPE_NETWORK_NAME, parameters={"Name": RegistryValue.sz(name)})
 
 
 def plan_resource_type(plan: Plan, name: str, properties: Values | None, parameters: Values | None) -> None:

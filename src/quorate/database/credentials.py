@@ -1,7 +1,8 @@
 """Who may sign and who may enter: the authorities' keys (member_records.py) and the list of users.
 
 Both lie in the private namespace: no registry, property or HTTP call reads them. A user is known by the serial number
-of the one certificate that counts; who is taken off the list is refused from then on, whatever the certificate says.
+of the one certificate that counts, by a password (accounts.py), or by both, then with the same role; who is taken off
+the list is refused from then on, whatever the certificate says.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ from quorate.clusapi.events import EventRecord
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.status import Status
 from quorate.database import keys
-from quorate.database.contract import Record, Store
+from quorate.database.accounts import Account
+from quorate.database.contract import Store
 from quorate.database.documents import Document, Fields, damaged, parse_document, write_document
 from quorate.database.events import EventLog
 from quorate.database.member_records import AuthorityRecord, write_time
@@ -96,12 +98,16 @@ class Credentials:
     async def add_user(self, user: UserRecord, *, replacing: bool = False, events: Sequence[EventRecord] = ()) -> None:
         """Put a user on the list; ``replacing`` the certificate of one who is on it, whose old one then counts no more.
 
-        Raises CallerError 5010 when the user is on the list already, 123 for what cannot be a name.
+        Raises CallerError 5010 when the user is on the list already, 123 for what cannot be a name, 87 for another role
+        than the user has with a password.
         """
         check_name("user", user.name)
 
         async def plan() -> tuple[Plan, None]:
             planned = Plan()
+            account = await self._store.get(keys.account(user.name))
+            _check_role(user.name, user.role, None if account is None else Account.decode(account.value).role)
+            planned.compares[keys.account(user.name)] = 0 if account is None else account.revision
             there = await self._store.get(keys.user(user.name))
             if there is None:
                 planned.create(keys.user(user.name), user.encode())
@@ -122,7 +128,63 @@ class Credentials:
 
         async def plan() -> tuple[Plan, None]:
             planned = Plan()
-            planned.delete(await self._user(name))
+            found = [await self._store.get(key) for key in (keys.user(name), keys.account(name))]
+            if not any(found):
+                raise _no_user(name)
+            for record in found:
+                if record is not None:
+                    planned.delete(record)
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
+    # --- Passwords ---------------------------------------------------------------------------------------------------
+
+    async def accounts(self) -> tuple[Account, ...]:
+        """Every user who has a password, by name."""
+        records = (await self._store.range(keys.ACCOUNTS)).records
+        return tuple(sorted((Account.decode(record.value) for record in records), key=lambda account: account.name))
+
+    async def add_account(self, account: Account, *, events: Sequence[EventRecord] = ()) -> None:
+        """Give a user a password.
+
+        Raises CallerError 5010 when the user has one, 123 for what cannot be a name, 87 for another role than the user
+        has with a certificate.
+        """
+        check_name("user", account.name)
+
+        async def plan() -> tuple[Plan, None]:
+            planned = Plan()
+            user = await self._store.get(keys.user(account.name))
+            _check_role(account.name, account.role, None if user is None else UserRecord.decode(user.value).role)
+            planned.compares[keys.user(account.name)] = 0 if user is None else user.revision
+            if await self._store.get(keys.account(account.name)) is not None:
+                raise CallerError(
+                    Status.ERROR_OBJECT_ALREADY_EXISTS,
+                    f'the user "{account.name}" has a password already; "quorate user passwd" sets another',
+                )
+            planned.create(keys.account(account.name), account.encode())
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
+    async def set_password(
+        self, name: str, nt_hash: bytes, changed: datetime, *, events: Sequence[EventRecord] = ()
+    ) -> None:
+        """Give a user who has a password another one. Raises CallerError 1168 for who has none."""
+
+        async def plan() -> tuple[Plan, None]:
+            planned = Plan()
+            record = await self._store.get(keys.account(name))
+            if record is None:
+                raise CallerError(
+                    Status.ERROR_NOT_FOUND,
+                    f'there is no user "{name}" with a password; "quorate user add {name} --role ROLE" gives one',
+                )
+            account = replace(Account.decode(record.value), nt_hash=nt_hash, changed=changed)
+            planned.replace(record, account.encode())
             self._log.add(planned, events)
             return planned, None
 
@@ -146,11 +208,18 @@ class Credentials:
             )
         return AuthorityRecord.decode(record.value)
 
-    async def _user(self, name: str) -> Record:
-        record = await self._store.get(keys.user(name))
-        if record is None:
-            raise CallerError(Status.ERROR_NOT_FOUND, f'there is no user "{name}"')
-        return record
+
+def _no_user(name: str) -> CallerError:
+    return CallerError(Status.ERROR_NOT_FOUND, f'there is no user "{name}"')
+
+
+def _check_role(name: str, role: str, other: str | None) -> None:
+    if other not in (None, role):
+        raise CallerError(
+            Status.ERROR_INVALID_PARAMETER,
+            f'the user "{name}" has the role {other} already, with another credential: give {role} to another name, or '
+            "remove the user first",
+        )
 
 
 def expires_soon(user: UserRecord, now: datetime) -> bool:

@@ -35,6 +35,8 @@ class FailoverState:
     """A failover has brought the group where it is; its failback policy may bring it home."""
     sentence: str = ""
     """Why the group is not online though it is wanted online."""
+    drained: str = ""
+    """The drain that has brought the group where it is, by id; records of older versions lack it."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def to_json(self) -> Document:
@@ -46,12 +48,13 @@ class FailoverState:
             "retried": self.retried,
             "away": self.away,
             "sentence": self.sentence,
+            "drained": self.drained,
         }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read what ``to_json`` wrote. Raises FaultError when it is damaged."""
-        fields = Fields("a group's failover state", value)
+        fields = Fields("a group's failover state", {"drained": "", **value})
         notes = [Fields("a failover", one) for one in fields.objects("failovers")]
         return cls(
             failovers=tuple(FailoverNote(note.duration("at"), NodeId(note.text("node"))) for note in notes),
@@ -59,6 +62,7 @@ class FailoverState:
             retried=fields.flag("retried"),
             away=fields.flag("away"),
             sentence=fields.text("sentence"),
+            drained=fields.text("drained"),
             extra=fields.rest(),
         )
 

@@ -8,13 +8,16 @@ r"""Where everything lies in the store.
         Groups\<guid>                  Name, GroupType, Contains (ids of its resources), PreferredOwners, …
         Resources\<guid>               Name, Type, Dependencies, PossibleOwners (absent: all nodes), …
         Resources\<guid>\Parameters    the private properties
-        ResourceTypes\<name>           poll intervals, …
+        ResourceTypes\<name>           DllName, poll intervals, …
+        GroupSets\<guid>               Name, Groups (ids), DependencyExpression (on groups and sets), …
         Networks\<guid>, NetworkInterfaces\<guid>
     private/                       out of reach of every registry call (records.py):
         coordinator, ownership/<group>, run/<group>, leases/<node>, admissions/<node>, nodes/<node>,
         names/<kind>/<folded name>, counters/<what>, events/<time>-<node>-<counter>, schema;
         of a cluster of several machines (member_records.py, credentials.py): authority/<nodes or users>, store,
-        tokens/<id>, evicted/<node>, users/<folded name>; and of fencing (fence_records.py): fence/<node>, fenced
+        tokens/<id>, evicted/<node>, users/<folded name>; accounts with passwords (accounts.py):
+        accounts/<folded name>; and of fencing (fence_records.py): fence/<node>, fenced;
+        of moves (move_records.py): moves/<group>, drains/<node>, queue
 
 A registry path is written as ClusAPI writes it, with backslashes and without regard to case; the key of its record is
 the path folded, with slashes, every unusual character as %XX of its UTF-8. No path leads out of ``cluster/``.
@@ -26,7 +29,7 @@ from typing import Final
 from urllib.parse import quote
 
 from quorate.clusapi.errors import CallerError
-from quorate.clusapi.identity import GroupId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
+from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
 from quorate.clusapi.status import Status
 from quorate.database.contract import MAX_KEY_LENGTH
 
@@ -50,17 +53,22 @@ NODES_AUTHORITY: Final = "private/authority/nodes"
 USERS_AUTHORITY: Final = "private/authority/users"
 STORE_ACCESS: Final = "private/store"
 USERS: Final = "private/users/"
+ACCOUNTS: Final = "private/accounts/"
 TOKENS: Final = "private/tokens/"
 EVICTED: Final = "private/evicted/"
 LEAVING: Final = "private/leaving/"
 FENCES: Final = "private/fence/"
 FENCED: Final = "private/fenced"
+MOVES: Final = "private/moves/"
+DRAINS: Final = "private/drains/"
+QUEUE: Final = "private/queue"
 
 CLUSTER: Final = ""
 NODES: Final = "Nodes"
 GROUPS: Final = "Groups"
 RESOURCES: Final = "Resources"
 RESOURCE_TYPES: Final = "ResourceTypes"
+GROUP_SETS: Final = "GroupSets"
 NETWORKS: Final = "Networks"
 NETWORK_INTERFACES: Final = "NetworkInterfaces"
 PARAMETERS: Final = "Parameters"
@@ -99,6 +107,11 @@ def below(path: str) -> str:
 def resource_type_path(name: str) -> str:
     """The registry path of a resource type."""
     return f"{RESOURCE_TYPES}\\{name}"
+
+
+def group_set_path(group_set: GroupSetId) -> str:
+    """The registry path of a group set."""
+    return f"{GROUP_SETS}\\{group_set}"
 
 
 def network_path(network: NetworkId) -> str:
@@ -165,13 +178,18 @@ def node_facts(node: NodeId) -> str:
 
 
 def name_index(kind: str, name: str) -> str:
-    """Which object of a kind has this name: "group", "resource", "node", "network", "netinterface"; or "subnet"."""
+    """Which object of a kind has this name: "group", "resource", "node", "network"…; or which network a "subnet"."""
     return f"{NAMES}{kind}/{fold(name)}"
 
 
 def user(name: str) -> str:
     """A user of the clients' door over TLS."""
     return USERS + fold(name)
+
+
+def account(name: str) -> str:
+    """A user who has a password."""
+    return ACCOUNTS + fold(name)
 
 
 def reach(node: NodeId) -> str:
@@ -197,6 +215,16 @@ def evicted(node: NodeId) -> str:
 def leaving(node: NodeId) -> str:
     """While this record stands the node is given no group: it is being evicted."""
     return LEAVING + node
+
+
+def move(group: GroupId) -> str:
+    """The group's entry in the queue of moves."""
+    return MOVES + group
+
+
+def drain(node: NodeId) -> str:
+    """The drain of the node."""
+    return DRAINS + node
 
 
 def fence(node: NodeId) -> str:

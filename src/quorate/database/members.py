@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.events import EventRecord
-from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, UPGRADE_VERSION, LevelRange
 from quorate.database import keys
@@ -38,6 +38,7 @@ class Founding:
     name: str
     instance_id: str
     core_group: GroupId
+    name_resource: ResourceId
     node_name: str
     nodes_authority: AuthorityRecord
     users_authority: AuthorityRecord
@@ -87,7 +88,8 @@ class Members:
             LEVEL: RegistryValue.dword(founding.levels.highest),
             "ClusterUpgradeVersion": RegistryValue.dword(UPGRADE_VERSION),
         }
-        plan_cluster(plan, founding.name, founding.instance_id, founding.core_group, properties)
+        ids = founding.instance_id, founding.core_group, founding.name_resource
+        plan_cluster(plan, founding.name, *ids, properties)
         node = await plan_new_node(plan, self._store, founding.node_name, level_values(founding.levels))
         plan_group_owner(plan, founding.core_group, node, RunState(persistent_state=True, default_owner=node))
         plan.create(keys.NODES_AUTHORITY, founding.nodes_authority.encode())

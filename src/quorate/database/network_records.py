@@ -122,6 +122,30 @@ class NetworkRecords:
 
         await commit_until_done(self._store, plan)
 
+    async def order(
+        self,
+        plan_metrics: Callable[[ClusterSnapshot], Mapping[NetworkId, int]],
+        *,
+        events: Sequence[EventRecord] = (),
+    ) -> None:
+        """Set the metrics of networks, all or nothing; the cluster chooses them by itself no more.
+
+        ``plan_metrics`` says which, or refuses, on a snapshot whose networks stand until it is written.
+        """
+
+        async def plan() -> tuple[Plan, None]:
+            snapshot = SnapshotBuilder(await self._store.range(*SnapshotBuilder.PREFIXES)).build()
+            planned = Plan()
+            for network, metric in plan_metrics(snapshot).items():
+                values = {"Metric": RegistryValue.dword(metric), "AutoMetric": RegistryValue.dword(0)}
+                await self._change(planned, keys.network_path(network), snapshot.networks[network].revision, values)
+            for other in snapshot.networks.values():
+                planned.compares[keys.registry_key(keys.network_path(other.id))] = other.revision
+            self._log.add(planned, events)
+            return planned, None
+
+        await commit_until_done(self._store, plan)
+
     # --- What was announced ----------------------------------------------------------------------------------------
 
     async def announced(self) -> Versioned[Announced]:

@@ -78,6 +78,10 @@ class VmRunState:
     sentence: str = ""
     migration_progress: int = 0
     """What MigrationProgress showed last; records of older versions lack it."""
+    last_rate: int = 0
+    """Bytes per second that got across in its last live migration; 0: not measured. Older versions lack it."""
+    last_dirty_rate: int = 0
+    """Bytes per second that its guest dirtied meanwhile."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def to_json(self) -> Document:
@@ -91,12 +95,14 @@ class VmRunState:
             "saved_path": self.saved_path,
             "sentence": self.sentence,
             "migration_progress": self.migration_progress,
+            "last_rate": self.last_rate,
+            "last_dirty_rate": self.last_dirty_rate,
         }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read what ``to_json`` wrote. Raises FaultError when it is damaged."""
-        fields = Fields("a VM's run state", {"migration_progress": 0, **value})
+        fields = Fields("a VM's run state", {"migration_progress": 0, "last_rate": 0, "last_dirty_rate": 0, **value})
         return cls(
             vm_state=fields.number("vm_state"),
             migration_state=fields.number("migration_state"),
@@ -105,6 +111,8 @@ class VmRunState:
             saved_path=fields.optional("saved_path", str),
             sentence=fields.text("sentence"),
             migration_progress=fields.number("migration_progress"),
+            last_rate=fields.number("last_rate"),
+            last_dirty_rate=fields.number("last_dirty_rate"),
             extra=fields.rest(),
         )
 

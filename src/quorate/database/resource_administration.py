@@ -54,6 +54,7 @@ class ResourceAdministration(Administration):
             planned = Plan()
             new = NewResource(resource, name, type_.name, properties, parameters, dependencies, possible_owners)
             plan_resource(planned, new)
+            planned.expect(await self._registry_record(keys.resource_type_path(type_.name)))  # nobody deletes it now
             await self._set_members(planned, info, (*info.resources, resource))
             self._log.add(planned, events)
             return planned, resource
@@ -84,12 +85,15 @@ class ResourceAdministration(Administration):
     async def delete_resource(self, resource: ResourceId, *, events: Events = ()) -> None:
         """Delete a resource.
 
-        Raises CallerError ERROR_RESOURCE_NOT_FOUND, RefusalError ERROR_DEPENDENT_RESOURCE_EXISTS.
+        Raises CallerError ERROR_RESOURCE_NOT_FOUND, RefusalError ERROR_DEPENDENT_RESOURCE_EXISTS, or
+        ERROR_CORE_RESOURCE for "Cluster Name".
         """
 
         async def plan() -> tuple[Plan, None]:
             snapshot = await self.snapshot()
             info = snapshot.resource(resource)
+            if resource == snapshot.cluster.name_resource:
+                raise RefusalError(Status.ERROR_CORE_RESOURCE, f"{info.name!r} is the cluster's own: it stays")
             group = snapshot.groups[info.group_id]
             for other in snapshot.resources_of(group.id):
                 if resource in other.dependencies:

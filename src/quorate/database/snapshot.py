@@ -1,18 +1,21 @@
 """The whole cluster at one revision, as immutable typed objects: what every decision looks at."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from quorate.clusapi.dependencies import Dependency, every, parse_dependency
+from quorate.clusapi import resource_types
+from quorate.clusapi.dependencies import NO_DEPENDENCY, Dependency, every, parse_dependency
 from quorate.clusapi.errors import CallerError
-from quorate.clusapi.identity import GroupId, NetworkId, NetworkInterfaceId, NodeId, ResourceId, VmId
+from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId, VmId
 from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import LevelRange
+from quorate.database.accounts import Account
 from quorate.database.credentials import UserRecord
 from quorate.database.failover_records import CoordinatorRecord
 from quorate.database.levels import level_of, levels_of
+from quorate.database.move_records import DrainRecord, MoveRecord
 from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo, Reach
 from quorate.database.records import Lease, NodeFacts, Ownership, RunState, Versioned
 from quorate.database.values import RegistryValues
@@ -22,8 +25,23 @@ T = TypeVar("T")
 DEPENDENCY_EXPRESSION: Final = "DependencyExpression"
 """Value of a resource's key: which of its ``Dependencies`` are alternatives; not there when all are needed."""
 
-TYPE_VIRTUAL_MACHINE: Final = "Virtual Machine"
-TYPE_VIRTUAL_MACHINE_CONFIGURATION: Final = "Virtual Machine Configuration"
+NAME_RESOURCE: Final = "ClusterNameResource"
+"""Value of the cluster's key: the id of the resource "Cluster Name"."""
+
+TYPE_VIRTUAL_MACHINE: Final = resource_types.TYPE_VIRTUAL_MACHINE
+TYPE_VIRTUAL_MACHINE_CONFIGURATION: Final = resource_types.TYPE_VIRTUAL_MACHINE_CONFIGURATION
+
+
+PROVIDER_SETS: Final = "ProviderGroupSets"
+"""Value of a group's key: the ids of the group sets that it depends on by itself."""
+
+
+def _stored_dependency(values: RegistryValues) -> Dependency:
+    """The expression in a key's values; one that was written past the operations, and is none, asks nothing."""
+    try:
+        return parse_dependency(values.text(DEPENDENCY_EXPRESSION))
+    except CallerError:
+        return NO_DEPENDENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,12 @@ class ClusterInfo:
     instance_id: str
     properties: RegistryValues
     revision: int
+
+    @property
+    def name_resource(self) -> ResourceId | None:
+        """The resource "Cluster Name"; clusters of older versions lack it until one of their nodes starts anew."""
+        text = self.properties.text(NAME_RESOURCE)
+        return ResourceId(text.lower()) if text else None
 
     @property
     def level(self) -> int:
@@ -73,6 +97,16 @@ class GroupInfo:
     preferred_owners: tuple[NodeId, ...]
     properties: RegistryValues
     revision: int
+
+    @property
+    def needs(self) -> Dependency:
+        """The groups that must be online before it, as an expression on their ids."""
+        return _stored_dependency(self.properties)
+
+    @property
+    def provider_sets(self) -> tuple[GroupSetId, ...]:
+        """The group sets that must be ready before it, besides those that its own set depends on."""
+        return tuple(GroupSetId(id_) for id_ in self.properties.texts(PROVIDER_SETS))
 
     @property
     def is_virtual_machine(self) -> bool:
@@ -117,6 +151,22 @@ class ResourceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSetInfo:
+    """A group set; ``groups`` are those that are in it, as far as they are there."""
+
+    id: GroupSetId
+    name: str
+    groups: tuple[GroupId, ...]
+    properties: RegistryValues
+    revision: int
+
+    @property
+    def needs(self) -> Dependency:
+        """The sets that must be ready before it, as an expression on their ids."""
+        return _stored_dependency(self.properties)
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceTypeInfo:
     """A resource type; its properties are the defaults of its resources'."""
 
@@ -142,10 +192,15 @@ class ClusterSnapshot:
     admissions: Mapping[NodeId, int]  # the revision at which the node was admitted; clusters of older versions lack it
     facts: Mapping[NodeId, Versioned[NodeFacts]]
     users: Mapping[str, Versioned[UserRecord]]  # by their folded names; the same object until one changes
+    accounts: Mapping[str, Versioned[Account]]  # who has a password; likewise
+    group_sets: Mapping[GroupSetId, GroupSetInfo]
     networks: Mapping[NetworkId, NetworkInfo]
     network_interfaces: Mapping[NetworkInterfaceId, NetworkInterfaceInfo]
     reach: Mapping[NodeId, Versioned[Reach]]
     coordinator: Versioned[CoordinatorRecord] | None
+    moves: Mapping[GroupId, Versioned[MoveRecord]] = field(default_factory=dict)  # the queue
+    drains: Mapping[NodeId, Versioned[DrainRecord]] = field(default_factory=dict)
+    turn: int = 0  # the revision of the queue's turn (move_records.py)
 
     def find_node(self, id_or_name: str) -> NodeInfo | None:
         """The node with this id, or else with this name, without regard to case."""
@@ -172,6 +227,18 @@ class ClusterSnapshot:
         id_ = NetworkInterfaceId(id_or_name.lower())
         return _find(self.network_interfaces, id_, id_or_name, lambda interface: interface.name)
 
+    def find_group_set(self, id_or_name: str) -> GroupSetInfo | None:
+        """The group set with this id, or else with this name, without regard to case."""
+        return _find(self.group_sets, GroupSetId(id_or_name.lower()), id_or_name, lambda one: one.name)
+
+    def group_set(self, id_or_name: str) -> GroupSetInfo:
+        """The group set. Raises CallerError ERROR_GROUPSET_NOT_FOUND."""
+        return _required(self.find_group_set(id_or_name), Status.ERROR_GROUPSET_NOT_FOUND, "group set", id_or_name)
+
+    def set_of(self, group: GroupId) -> GroupSetInfo | None:
+        """The group set that a group is in."""
+        return next((one for one in self.group_sets.values() if group in one.groups), None)
+
     def node(self, id_or_name: str) -> NodeInfo:
         """The node. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""
         return _required(self.find_node(id_or_name), Status.ERROR_CLUSTER_NODE_NOT_FOUND, "node", id_or_name)
@@ -193,6 +260,10 @@ class ClusterSnapshot:
         """The resources of a group, in the order in which they were made; none of a group that is not there."""
         info = self.groups.get(group)
         return tuple(self.resources[id_] for id_ in info.resources if id_ in self.resources) if info else ()
+
+    def is_bare(self, group: GroupInfo) -> bool:
+        """Answer whether a group holds nothing that could run: no resource at all, or the cluster's name alone."""
+        return all(id_ == self.cluster.name_resource for id_ in group.resources)
 
     def groups_of(self, node: NodeId) -> tuple[GroupInfo, ...]:
         """The groups that a node owns."""

@@ -10,19 +10,22 @@ from types import MappingProxyType
 from typing import Final, Generic, TypeVar, cast
 
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.identity import GroupId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
+from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
 from quorate.clusapi.states import GroupType
 from quorate.clusapi.status import Status
 from quorate.database import keys
+from quorate.database.accounts import Account
 from quorate.database.contract import Change, Record, Snapshot
 from quorate.database.credentials import UserRecord
 from quorate.database.failover_records import CoordinatorRecord
+from quorate.database.move_records import DrainRecord, MoveRecord, QueueTurn
 from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo, Reach, interface_info, network_info
 from quorate.database.records import Admission, Lease, NodeFacts, Ownership, RunState, Versioned, check_schema
 from quorate.database.snapshot import (
     ClusterInfo,
     ClusterSnapshot,
     GroupInfo,
+    GroupSetInfo,
     NodeInfo,
     ResourceInfo,
     ResourceTypeInfo,
@@ -71,8 +74,12 @@ class SnapshotBuilder:
         keys.ADMISSIONS,
         keys.NODE_FACTS,
         keys.USERS,
+        keys.ACCOUNTS,
         keys.REACH,
         keys.COORDINATOR,
+        keys.MOVES,
+        keys.DRAINS,
+        keys.QUEUE,
         keys.SCHEMA,
     )
 
@@ -87,10 +94,15 @@ class SnapshotBuilder:
         self._admissions = _Table(keys.ADMISSIONS, Admission.decode)
         self._facts = _Table(keys.NODE_FACTS, NodeFacts.decode)
         self._users = _Table(keys.USERS, UserRecord.decode)
+        self._accounts = _Table(keys.ACCOUNTS, Account.decode)
         self._reach = _Table(keys.REACH, Reach.decode)
         private = (self._ownership, self._run, self._leases, self._admissions, self._facts, self._users)
         self._coordinator = _Table(keys.COORDINATOR, CoordinatorRecord.decode)  # one record, with an empty name
-        self._tables = (self._registry, *private, self._reach, self._coordinator)
+        self._moves = _Table(keys.MOVES, MoveRecord.decode)
+        self._drains = _Table(keys.DRAINS, DrainRecord.decode)
+        self._turn = _Table(keys.QUEUE, QueueTurn.decode)  # likewise
+        queue = (self._moves, self._drains, self._turn)
+        self._tables = (self._registry, *private, self._accounts, self._reach, self._coordinator, *queue)
         self._objects: _Objects | None = None
         self._dirty: set[str] = set()  # the parts of the registry that have changed since
         for record in snapshot.records:
@@ -124,6 +136,11 @@ class SnapshotBuilder:
         row = self._registry.view.get(keys.registry_key(path).removeprefix(keys.REGISTRY))
         return RegistryValues() if row is None else row.value.values
 
+    def key(self, key: str) -> KeyRecord | None:
+        """The registry key that the store has under this key; None when it is not there."""
+        row = self._registry.view.get(key.removeprefix(keys.REGISTRY))
+        return None if row is None else row.value
+
     def build(self) -> ClusterSnapshot:
         """The cluster as it is now. Raises RefusalError ERROR_CLUSTER_NOT_INSTALLED when none was created here."""
         if not self._schema:
@@ -147,10 +164,15 @@ class SnapshotBuilder:
             admissions=MappingProxyType({NodeId(id_): row.revision for id_, row in self._admissions.view.items()}),
             facts=cast("Mapping[NodeId, Versioned[NodeFacts]]", self._facts.view),
             users=self._users.view,
+            accounts=self._accounts.view,
+            group_sets=objects.group_sets,
             networks=objects.networks,
             network_interfaces=objects.network_interfaces,
             reach=cast("Mapping[NodeId, Versioned[Reach]]", self._reach.view),
             coordinator=self._coordinator.view.get(""),
+            moves=cast("Mapping[GroupId, Versioned[MoveRecord]]", self._moves.view),
+            drains=cast("Mapping[NodeId, Versioned[DrainRecord]]", self._drains.view),
+            turn=0 if (turn := self._turn.view.get("")) is None else turn.revision,
         )
 
 
@@ -165,10 +187,11 @@ class _Objects:
     resource_types: Mapping[str, ResourceTypeInfo]
     networks: Mapping[NetworkId, NetworkInfo]
     network_interfaces: Mapping[NetworkInterfaceId, NetworkInterfaceInfo]
+    group_sets: Mapping[GroupSetId, GroupSetInfo]
 
 
 _Tree = Mapping[str, Versioned[KeyRecord]]
-_NOTHING: Final = _Objects(ClusterInfo("", "", RegistryValues(), 0), {}, {}, {}, {}, {}, {})
+_NOTHING: Final = _Objects(ClusterInfo("", "", RegistryValues(), 0), {}, {}, {}, {}, {}, {}, {})
 
 
 def _build_objects(tree: _Tree, before: _Objects | None, dirty: frozenset[str]) -> _Objects:
@@ -198,6 +221,7 @@ def _build_objects(tree: _Tree, before: _Objects | None, dirty: frozenset[str]) 
         _types(tree) if is_dirty(keys.RESOURCE_TYPES) else known.resource_types,
         _networks(tree) if is_dirty(keys.NETWORKS) else known.networks,
         _interfaces(tree) if is_dirty(keys.NETWORK_INTERFACES) else known.network_interfaces,
+        _group_sets(tree, groups) if is_dirty(keys.GROUP_SETS, keys.GROUPS) else known.group_sets,
     )
 
 
@@ -210,6 +234,15 @@ def _types(tree: _Tree) -> Mapping[str, ResourceTypeInfo]:
             for path, key in _children(tree, keys.RESOURCE_TYPES)
         }
     )
+
+
+def _group_sets(tree: _Tree, groups: Mapping[GroupId, GroupInfo]) -> Mapping[GroupSetId, GroupSetInfo]:
+    found = []
+    for _, key in _children(tree, keys.GROUP_SETS):
+        values = key.value.values
+        members = tuple(GroupId(id_) for id_ in values.texts("Groups") if id_ in groups)
+        found.append(GroupSetInfo(GroupSetId(key.value.name), values.text("Name"), members, values, key.revision))
+    return MappingProxyType({info.id: info for info in sorted(found, key=lambda info: info.name.casefold())})
 
 
 def _networks(tree: _Tree) -> Mapping[NetworkId, NetworkInfo]:

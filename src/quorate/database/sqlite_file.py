@@ -89,6 +89,8 @@ class SqliteFile:
     def range(self, prefixes: Sequence[str], after: int) -> Snapshot:
         """Read what lies under the prefixes, at one revision."""
         records: dict[str, Record] = {}
+        if not prefixes:  # a question for the revision alone, which is asked all the time
+            return Snapshot(self.revision(), ())
         with self._guarded("reading") as connection, _reading(connection):
             revision = _meta(connection, "revision")
             for prefix in prefixes:

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final, Self, TypeAlias
 
@@ -200,18 +201,24 @@ class RegistryValues(Mapping[str, RegistryValue]):
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One registry key as the store holds it: its own name as spelled, and its values."""
+    """One registry key as the store holds it: its own name as spelled, and its values.
+
+    ``written`` is when it was written last, by the clock of the node that wrote it, in whole milliseconds. None is
+    "now" when it is written, and not known of a key that an older version wrote.
+    """
 
     name: str
     values: RegistryValues = field(default_factory=RegistryValues)
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    written: datetime | None = field(default=None, compare=False)
 
     VERSION = 1
 
     def encode(self) -> bytes:
         """Write it."""
         values = {name: value.to_json() for name, value in self.values.items()}
-        return write_document(self.VERSION, {"name": self.name, "values": values}, self.extra)
+        written = ((self.written or datetime.now(UTC)) - _EPOCH) // _MILLISECOND
+        return write_document(self.VERSION, {"name": self.name, "values": values, "written": written}, self.extra)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -222,9 +229,21 @@ class KeyRecord:
             if not isinstance(values, Mapping):
                 raise TypeError("values is no object")
             parsed = RegistryValues({name: RegistryValue.from_json(value) for name, value in values.items()})
-            return cls(str(document.pop("name")), parsed, document)
-        except (KeyError, TypeError, ValueError, CallerError) as error:
+            return cls(str(document.pop("name")), parsed, document, _moment(document.pop("written", None)))
+        except (KeyError, OverflowError, TypeError, ValueError, CallerError) as error:
             raise FaultError(Status.ERROR_CLUSTER_CANT_DESERIALIZE_DATA, f"a damaged registry key: {error}") from error
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def _moment(value: JsonValue) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("written is not a number")
+    return _EPOCH + value * _MILLISECOND
 
 
 def check_value_name(name: str) -> None:

@@ -34,11 +34,20 @@ class _Open:
     run_down: RunDown | None
 
 
+@dataclass(slots=True)
+class _Total:
+    """The open handles of all groups."""
+
+    limit: int
+    count: int = 0
+
+
 class HandleTable:
     """The open handles of one group."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, total: _Total) -> None:
         self._limit = limit
+        self._total = total
         self._open: dict[ContextHandle, _Open] = {}
 
     def __len__(self) -> int:
@@ -47,9 +56,12 @@ class HandleTable:
     def open(
         self, value: object, interface: SyntaxId, principal: Principal | None, run_down: RunDown | None
     ) -> ContextHandle:
-        """Make a handle. Raises RpcFault when there are as many as one client may have."""
+        """Make a handle. Raises RpcFault when there are as many as one client may have, or all of them."""
         if len(self._open) >= self._limit:
             raise RpcFault(FaultCode.OUT_OF_MEMORY, f"a client may have {self._limit} handles open, and has")
+        if self._total.count >= self._total.limit:
+            raise RpcFault(FaultCode.OUT_OF_MEMORY, f"{self._total.limit} handles are open, as many as may be")
+        self._total.count += 1
         handle = ContextHandle(uuid4())
         self._open[handle] = _Open(value, interface, principal, run_down)
         return handle
@@ -68,12 +80,14 @@ class HandleTable:
         """Forget a handle and give what it stood for. Raises as :meth:`find` does."""
         value = self.find(handle, kind, interface, principal)
         del self._open[handle]
+        self._total.count -= 1
         return value
 
     async def run_down(self) -> None:
         """Tell everything that is still open that its client is gone, the newest first."""
         while self._open:
             _, left = self._open.popitem()
+            self._total.count -= 1
             if left.run_down is None:
                 continue
             try:
@@ -85,17 +99,18 @@ class HandleTable:
 class Group:
     """One association group."""
 
-    def __init__(self, number: int, handle_limit: int) -> None:
+    def __init__(self, number: int, handles: HandleTable) -> None:
         self.number = number
-        self.handles = HandleTable(handle_limit)
+        self.handles = handles
         self.connections = 0
 
 
 class Associations:
     """The groups of one server."""
 
-    def __init__(self, handle_limit: int) -> None:
+    def __init__(self, handle_limit: int, total_limit: int) -> None:
         self._handle_limit = handle_limit
+        self._total = _Total(total_limit)
         self._groups: dict[int, Group] = {}
 
     def __len__(self) -> int:
@@ -104,14 +119,14 @@ class Associations:
     @property
     def handles(self) -> int:
         """How many handles are open in all groups."""
-        return sum(len(group.handles) for group in self._groups.values())
+        return self._total.count
 
     def join(self, number: int) -> Group | None:
         """Enter a group, a new one for 0; None when there is no such group."""
         if not number:
             while not number or number in self._groups:
                 number = secrets.randbits(32)
-            self._groups[number] = Group(number, self._handle_limit)
+            self._groups[number] = Group(number, HandleTable(self._handle_limit, self._total))
         group = self._groups.get(number)
         if group is not None:
             group.connections += 1

@@ -16,6 +16,7 @@ Source: [MS-RPCE] 3.3.3; C706 chapter 9.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,8 +61,8 @@ from quorate.dcerpc.pdu import (
     pack_pdu,
     parse_body,
 )
-from quorate.dcerpc.reassembly import Reassembly
-from quorate.dcerpc.security import pack_fragments
+from quorate.dcerpc.reassembly import Reassembly, Room
+from quorate.dcerpc.security import Principal, pack_fragments
 from quorate.dcerpc.syntaxes import NDR32, Feature, features_of
 
 _KNOWN_TYPES: Final = frozenset({9, 10, 16})
@@ -90,6 +91,7 @@ class Connection:
         associations: Associations,
         desk: LogonDesk,
         limits: Limits,
+        room: Room,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -103,14 +105,28 @@ class Connection:
         self._group: Group | None = None
         self._contexts: dict[int, Interface] = {}
         self._max_xmit = self._max_recv = SMALLEST_MAX_FRAGMENT
-        self._arriving: Reassembly[Request] = Reassembly(limits.request_size, limits.fragments)
+        self._arriving: Reassembly[Request] = Reassembly(limits.request_size, limits.fragments, room)
         self._running: dict[int, _Running] = {}
         self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def source(self) -> str:
+        """The client's address."""
+        return self._source
 
     @property
     def is_stranger(self) -> bool:
         """Tell whether nobody has logged on."""
         return self._desk.shield is None
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who has logged on; None when nobody has."""
+        return self._desk.principal
+
+    def abort(self) -> None:
+        """End the connection without another word; `serve` notices."""
+        self._writer.transport.abort()
 
     async def serve(self) -> None:
         """Answer until the connection ends; cancelled, end it and every call on it."""
@@ -118,6 +134,7 @@ class Connection:
         try:
             while (frame := await self._next()) is not None:
                 await self._on_frame(frame)
+                await self._wait_until_read()
         except (ProtocolError, SecurityError, ConnectionLost, RpcFault) as error:
             _log.info("a connection was ended", source=self._source, sentence=error.sentence)
         except asyncio.CancelledError:
@@ -129,6 +146,7 @@ class Connection:
             await self._end()
 
     async def _end(self) -> None:
+        self._arriving.clear()
         await close_stream(self._writer)
         for running in tuple(self._running.values()):
             if running.operation.is_cancellable:
@@ -149,6 +167,11 @@ class Connection:
                 return await read_frame(self._reader)
         except TimeoutError as error:
             raise ProtocolError(f"a stranger said nothing for {self._limits.stranger_patience:g} s") from error
+
+    async def _wait_until_read(self) -> None:
+        """Take no further request of a client that leaves the answers to its earlier ones unread."""
+        with suppress(OSError):  # it went away; the reader notices
+            await self._writer.drain()
 
     async def _send(self, data: bytes) -> None:
         """Send; who does not take it is noticed by the reader."""
@@ -272,6 +295,9 @@ class Connection:
         data = await self._uncover(frame, head)
         if frame.call_id in self._running:
             raise ProtocolError(f"call {frame.call_id} begins while it is answered")
+        if PduFlags.LAST not in frame.flags and not self._may_call(head):
+            await self._fault(frame.call_id, head.context_id, FaultCode.ACCESS_DENIED)
+            raise ProtocolError("a request in fragments came from a client that may not make it")
         if PduFlags.FIRST in frame.flags and len(self._arriving) + len(self._running) >= self._limits.calls:
             await self._fault(frame.call_id, head.context_id, FaultCode.SERVER_TOO_BUSY)
             if PduFlags.LAST in frame.flags:
@@ -294,6 +320,10 @@ class Connection:
         except SecurityError:
             await self._fault(frame.call_id, head.context_id, FaultCode.SECURITY_PACKAGE_ERROR)
             raise
+
+    def _may_call(self, head: Request) -> bool:
+        interface = self._contexts.get(head.context_id)
+        return interface is not None and self._desk.level >= interface.minimum_level
 
     async def _begin_call(self, frame: Frame, head: Request, data: bytes) -> None:
         interface = self._contexts.get(head.context_id)

@@ -66,7 +66,9 @@ class Conversation:
     """The two directions of one connection."""
 
     def __init__(self, vocabularies: Sequence[Vocabulary] = ()) -> None:
+        """Calls on a context whose bind was not seen are taken for the first vocabulary's."""
         self._known = {item.syntax.uuid: item for item in vocabularies}
+        self._assumed = vocabularies[0].syntax if vocabularies else None
         self._contexts: dict[int, SyntaxId] = {}
         self._calls: dict[int, _CallSeen] = {}
         self._is_sealed = False
@@ -119,12 +121,12 @@ class Conversation:
         return f"context {item.context_id} for {name} by {' or '.join(map(_words_of_syntax, item.transfers))}"
 
     def _operation(self, context_id: int, opnum: int) -> Described | None:
-        syntax = self._contexts.get(context_id)
+        syntax = self._contexts.get(context_id, self._assumed)
         known = None if syntax is None else self._known.get(syntax.uuid)
         return None if known is None else known.operations.get(opnum)
 
     def _name(self, context_id: int, opnum: int) -> str:
-        syntax = self._contexts.get(context_id)
+        syntax = self._contexts.get(context_id, self._assumed)
         known = None if syntax is None else self._known.get(syntax.uuid)
         operation = self._operation(context_id, opnum)
         place = known.name if known else str(syntax.uuid) if syntax else f"context {context_id}"

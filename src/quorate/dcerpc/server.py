@@ -1,6 +1,7 @@
 """A server on TCP (ncacn_ip_tcp): listens, and serves each connection until it ends."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -12,7 +13,8 @@ from quorate.dcerpc.frames import BUFFER, close_stream
 from quorate.dcerpc.interfaces import Interface
 from quorate.dcerpc.limits import Limits
 from quorate.dcerpc.logon_desk import LogonDesk, OnLogon
-from quorate.dcerpc.security import AcceptorFactory, refuse_logons
+from quorate.dcerpc.reassembly import Room
+from quorate.dcerpc.security import AcceptorFactory, Principal, refuse_logons
 
 _log = structlog.get_logger("dcerpc")
 
@@ -35,7 +37,8 @@ class RpcServer:
         self._door = door
         self._limits = limits or Limits()
         self._on_logon = on_logon
-        self._associations = Associations(self._limits.handles)
+        self._associations = Associations(self._limits.handles, self._limits.all_handles)
+        self._room = Room(self._limits.all_requests)
         self._server: asyncio.Server | None = None
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._port = 0
@@ -60,14 +63,16 @@ class RpcServer:
         """How many context handles are open."""
         return self._associations.handles
 
-    async def start(self, host: str, port: int = 0) -> None:
-        """Begin to listen; port 0 is any free one.
+    async def start(self, host: str, port: int = 0, *, shared: bool = False) -> None:
+        """Begin to listen; port 0 is any free one. What is shared may be another server's as well, of this account.
 
         Raises:
             FaultError: 1117, the address is taken, not this machine's, or not for this user.
         """
         try:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=BUFFER, reuse_address=True)
+            self._server = await asyncio.start_server(
+                self._serve, host, port, limit=BUFFER, reuse_address=True, reuse_port=shared
+            )
         except OSError as error:
             what = f"DCE/RPC cannot be served at {host}:{port}"
             raise FaultError(Status.ERROR_IO_DEVICE, f"{what}: {error.strerror or error}") from error
@@ -82,15 +87,30 @@ class RpcServer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def put_out(self, is_unwanted: Callable[[Principal], bool]) -> None:
+        """End the connections of those who have logged on and are not wanted any more, whatever they are doing."""
+        for connection in tuple(self._connections):
+            principal = connection.principal
+            if principal is not None and is_unwanted(principal):
+                connection.abort()
+
+    def _is_full(self, source: str) -> bool:
+        limits = self._limits
+        strangers = [connection.source for connection in self._connections if connection.is_stranger]
+        return (
+            len(self._connections) >= limits.connections
+            or len(strangers) >= limits.strangers
+            or strangers.count(source) >= limits.strangers_of_source
+        )
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         source = str((writer.get_extra_info("peername") or ("",))[0])
-        strangers = sum(connection.is_stranger for connection in self._connections)
-        if len(self._connections) >= self._limits.connections or strangers >= self._limits.strangers:
-            _log.warning("a connection was refused: there are too many", source=source, strangers=strangers)
+        if self._is_full(source):
+            _log.warning("a connection was refused: there are too many", source=source)
             await close_stream(writer)
             return
         desk = LogonDesk(self._door, source, self._on_logon)
-        connection = Connection(reader, writer, self._interfaces, self._associations, desk, self._limits)
+        connection = Connection(reader, writer, self._interfaces, self._associations, desk, self._limits, self._room)
         task = asyncio.current_task()
         assert task is not None
         self._connections[connection] = task

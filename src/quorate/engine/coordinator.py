@@ -32,6 +32,7 @@ from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import FaultPoints, Point
 from quorate.engine.guard_file import boottime
 from quorate.engine.hosted import STANDSTILL, WAITING_IN_QUEUE
+from quorate.engine.movements import Movements
 from quorate.engine.pictures import PictureOf
 from quorate.engine.supervised import spawn
 from quorate.peers.messages import GiverQuestion
@@ -71,6 +72,7 @@ class Coordinator:
         self._membership = membership
         self._picture = picture
         self._brain = Brain(context.node)
+        self._movements = Movements(context, self._answered, self._wake)
         self._faults = FaultPoints(context.node_name)
         self._looking = asyncio.Event()
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -103,6 +105,7 @@ class Coordinator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._movements.close()
 
     # --- events in, effects out -------------------------------------------------------------------------------------
 
@@ -120,7 +123,9 @@ class Coordinator:
 
     def _look(self) -> None:
         if self._context.lease.is_held and self._membership.is_writable():
-            self._post(w.Looked(self._picture()))
+            looked = w.Looked(self._picture())
+            self._post(looked)
+            self._movements.look(looked)
         else:
             self._wake(boottime() + FROZEN)
 

@@ -98,9 +98,12 @@ class GroupUpkeep:
         if info is None or owned.group not in self._holdings.attached:
             return False
         stands_still = run.status_information & int(PARKED) or run.failover.failed_at is not None
-        if not stands_still and not (run.failover.away and info.properties.number("AutoFailbackType")):
+        is_abroad = run.failover.away or bool(run.failover.drained)
+        if not stands_still and not (is_abroad and info.properties.number("AutoFailbackType")):
             return False
         if self._holdings.is_busy(owned.group) or owned.group in self._moves.moving:
+            return False
+        if self._holdings.migrations.queue.find(owned.group) is not None:
             return False
         quiet = self._context.now() < self._left_alone.get(owned.group, 0.0)
         return not quiet and not self._starts.is_coming(owned.group)

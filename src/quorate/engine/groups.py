@@ -1,7 +1,8 @@
 """The groups that this node owns: taken on when the record names this node, let go when it names another.
 
 What is done with them is in `starts` (the order in which they come online), `failures` (restart and failover), `moves`
-(to other nodes) and `group_upkeep` (what waits, is tried again, or goes home).
+(to other nodes), `errands` (what the queue of moves has for this node) and `group_upkeep` (what waits, is tried again,
+or goes home).
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from quorate.database.snapshot import (
 )
 from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.context import EngineContext
+from quorate.engine.errands import Errands
 from quorate.engine.failures import Failures
 from quorate.engine.group_upkeep import GroupUpkeep
 from quorate.engine.holdings import Holdings
@@ -66,6 +68,8 @@ class Groups:
         self._starts = Starts(self._holdings, clock)
         self._moves = Moves(self._holdings, picture, lambda group: self._starts.request(group, Cause.BOOT))
         self._failures = Failures(self._holdings, self._starts, self._moves, picture, clock, is_writable)
+        migrations.queue.bind(picture)
+        self._errands = Errands(self._holdings, self._moves, self._starts)
         self._upkeep = GroupUpkeep(self._holdings, self._starts, self._moves, picture)
         self._owned = self._holdings.owned
         self._attached = self._holdings.attached
@@ -94,6 +98,7 @@ class Groups:
         self._changed.set()
         self._follower = asyncio.create_task(self._follow())
         self._upkeep.start()
+        self._errands.start()
 
     def look_again(self) -> None:
         """Bring everything in line once more: something has changed that the database does not show."""
@@ -105,7 +110,7 @@ class Groups:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for part in (self._upkeep, self._failures, self._moves, self._starts):
+        for part in (self._errands, self._upkeep, self._failures, self._moves, self._starts):
             await part.close()
 
     def own(self, group: OwnedGroup) -> None:
@@ -315,9 +320,8 @@ class Groups:
             self._changed.set()
             return
         resources = snapshot.resources_of(vm.group)
-        states = {id_: ResourceState(state) for id_, state in vm.run.resource_states.items()}
-        try:
-            await self._host.attach_group(group, resources, states)
+        try:  # it runs, also where somebody had wanted it offline when that was too late for the node that gave it
+            await self._host.attach_group(group, resources, self._states_of(vm, snapshot))
         except RefusalError as error:  # what else was in the group is still being ended here: it is attached then
             _log.info("a group that has arrived is not attached yet", group=group.name, sentence=error.sentence)
             self._changed.set()

@@ -21,6 +21,7 @@ from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import StoreUnavailable
 from quorate.database.failover_records import FailoverState
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
 from quorate.engine.supervised import spawn
@@ -32,8 +33,9 @@ ANSWER_DEADLINE = 3.0
 """Seconds after which a write of ownership counts as unanswered."""
 LATER = 1.0
 """Seconds between two tries to write a state that a silent database has missed."""
-WAITING_IN_QUEUE = 0x4
-"""StatusInformation of a group: waiting in the queue for a move."""
+WAITING_IN_QUEUE = int(GroupStatus.WAITING_IN_QUEUE_FOR_MOVE)
+"""StatusInformation of a group: waiting in the queue for a move. The queue itself says it (`server/view.py`); older
+versions have written it."""
 
 STANDSTILL = int(
     GroupStatus.WAITING_TO_START
@@ -129,6 +131,27 @@ class OwnedGroup:
                     Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"this node no longer owns {self.name}: nothing was written"
                 )
 
+    async def write_queued(
+        self, change: Callable[[RunState], RunState], move: MoveWrite, events: Sequence[EventRecord] = ()
+    ) -> tuple[QueuedWrite, int]:
+        """Change the run state together with the group's entry in the queue, both or none; and the revision.
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the group.
+            StoreUnavailable: the database does not answer; it is not known whether it was written.
+        """
+        async with self._writing:
+            new = change(self.run)
+            outcome, revision = await self.context.database.write_queued_run_state(
+                self.group, self.ownership, new, move, events
+            )
+            if outcome is QueuedWrite.NOT_OWNER:
+                sentence = f"this node no longer owns {self.name}: nothing was written"
+                raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, sentence)
+            if outcome is QueuedWrite.LANDED:
+                self.run = new
+            return outcome, revision
+
     async def tell(self, change: Callable[[RunState], RunState], events: Sequence[EventRecord]) -> None:
         """Change the run state where nothing depends on it: a silent database is told when it speaks again.
 
@@ -184,7 +207,7 @@ class OwnedGroup:
             wanted = run.persistent_state if persistent_state is None else persistent_state
             written = replace(run, resource_states={id_: int(s) for id_, s in states.items()}, persistent_state=wanted)
             if persistent_state:  # a person wants it online: what had failed before counts no more
-                written = replace(written, failover=FailoverState(away=run.failover.away))
+                written = replace(written, failover=FailoverState(away=run.failover.away, drained=run.failover.drained))
             return _forget_standstill(written, states)
 
         await self.write(change, (event,))
@@ -290,9 +313,13 @@ class HostedVm(OwnedGroup):
         return change, (event,)
 
     async def set_migration(
-        self, state: MigrationState, reason: int, sentence: str, events: Sequence[EventRecord] = (), *, queued: bool
+        self, state: MigrationState, reason: int, sentence: str, events: Sequence[EventRecord] = ()
     ) -> None:
         """Write MigrationState, its failure reason, and how far MigrationProgress has come."""
+        await self.write(self.migration_change(state, reason, sentence), events)
+
+    def migration_change(self, state: MigrationState, reason: int, sentence: str) -> Callable[[RunState], RunState]:
+        """What `set_migration` writes, for a write that carries more."""
         percent = 0 if state is MigrationState.NO_MIGRATION else self.progress.percent
 
         def change(run: RunState) -> RunState:
@@ -304,10 +331,9 @@ class HostedVm(OwnedGroup):
                 sentence=sentence,
                 migration_progress=percent,
             )
-            waiting = WAITING_IN_QUEUE if queued else 0
-            return replace(run, vm=shown, status_information=run.status_information & ~WAITING_IN_QUEUE | waiting)
+            return replace(run, vm=shown, status_information=run.status_information & ~WAITING_IN_QUEUE)
 
-        await self.write(change, events)
+        return change
 
     async def keep(self, image: ImageId, doing: str, state: VmState | None = None, sentence: str = "") -> None:
         """Begin a start with a write of ownership of our own (R1): the record names us and this image afterwards.

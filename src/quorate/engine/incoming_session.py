@@ -293,7 +293,8 @@ class IncomingSession(Session[Incoming, i.Event]):
                     vm=done,
                     default_owner=self._context.node,
                     status_information=run.status_information & ~WAITING_IN_QUEUE,
-                    failover=replace(run.failover, away=False),
+                    # Where a drain has brought it is not where somebody wants it: it is still away from home.
+                    failover=replace(run.failover, away=run.failover.away and bool(run.failover.drained)),
                 )
             case CasKind.GIVE_BACK:
                 failed = replace(

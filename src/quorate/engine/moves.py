@@ -16,7 +16,6 @@ from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.states import (
     GroupMoveFlags,
-    GroupPriority,
     GroupStatus,
     ResourceOfflineFlags,
     ResourceState,
@@ -25,20 +24,19 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import Status
 from quorate.cluster.failover import FailoverDecision
+from quorate.cluster.moves import Cause, Move
 from quorate.cluster.placement import Room, Rule, check_node, choose
 from quorate.database.failover_records import FailoverNote, FailoverState
 from quorate.database.records import RunState
-from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot
 from quorate.engine.admission import NO_ROOM
 from quorate.engine.holdings import Holdings
 from quorate.engine.hosted import OwnedGroup, to_brain
+from quorate.engine.move_types import default_move_type
 from quorate.engine.pictures import PictureOf
 from quorate.engine.supervised import spawn
 from quorate.migration.ownership import Cas, CasAnswered, CasKind
 
 DO_NOT_UPDATE_PERSISTENT_STATE: Final = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
-FOLLOW_CLUSTER_RULE: Final = 0xFFFFFFFF
-"""DefaultMoveType: as the group's priority and the type's MoveTypeThreshold say."""
 _WAITS: Final = int(GroupStatus.PHYSICAL_RESOURCES_LACKING | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT)
 _STATUS: Final = {
     Rule.NOT_UP: Status.ERROR_CLUSTER_NODE_DOWN,
@@ -85,10 +83,13 @@ class Moves:
         if wanted == self._context.node:
             return Status.ERROR_SUCCESS
         migrations = self._holdings.migrations
+        if migrations.queue.waiting(group_id) is not None:
+            sentence = f"{owned.name} waits in the queue of moves: cancel that first"
+            raise RefusalError(Status.ERROR_CLUSTER_GROUP_QUEUED, sentence)
         vm = migrations.find(group_id)
         live = vm is not None and vm.state is VmState.RUNNING
         if live and vm_context is None:
-            vm_context = _default_move_type(await self._context.database.snapshot(), group_id)
+            vm_context = default_move_type(await self._context.database.snapshot(), group_id)
         if live and vm_context is VmResdllContext.LIVE_MIGRATION:
             name = None if wanted is None else self._context.name_of(wanted)
             await migrations.start_migration(group_id, name)
@@ -128,7 +129,7 @@ class Moves:
         wanted_online = owned.run.persistent_state
 
         def change(run: RunState) -> RunState:
-            moved = replace(run.failover, away=False, failed_at=None, retried=False, sentence="")
+            moved = replace(run.failover, away=False, failed_at=None, retried=False, sentence="", drained="")
             return replace(run, default_owner=destination, persistent_state=wanted_online, failover=moved)
 
         try:
@@ -138,6 +139,44 @@ class Moves:
             _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
             if wanted_online:
                 self._bring_back(owned.group)
+        finally:
+            self.moving.discard(owned.group)
+
+    # --- decided by the coordinator ---------------------------------------------------------------------------------
+
+    async def carry(self, owned: OwnedGroup, move: Move) -> None:
+        """Move a group whose move has begun, and of which no virtual machine is migrated.
+
+        What had been given up stays so, and what waits for room goes on waiting. Raises ClusterError: it is still ours,
+        and is being brought online again where it was.
+        """
+        destination = move.destination
+        assert destination is not None, "a move that has begun goes somewhere"
+        wanted_online = owned.run.persistent_state
+        drained = move.drain if move.cause is Cause.DRAIN else ""
+
+        def change(run: RunState) -> RunState:
+            moved = replace(run.failover, drained=drained)
+            if move.status:
+                moved = replace(moved, sentence=move.sentence)
+            status = run.status_information & ~_WAITS | int(move.status) if move.status else run.status_information
+            return replace(
+                run,
+                default_owner=destination,
+                persistent_state=wanted_online,
+                status_information=status,
+                failover=moved,
+            )
+
+        context = VmResdllContext.SAVE if move.is_live else move.how
+        self.moving.add(owned.group)
+        try:
+            await self._take_offline(owned, context)
+            await self._give(owned, destination, change, move.sentence)
+        except ClusterError:
+            if wanted_online:
+                self._bring_back(owned.group)
+            raise
         finally:
             self.moving.discard(owned.group)
 
@@ -154,7 +193,9 @@ class Moves:
         history = tuple(FailoverNote(one.at, one.node) for one in decision.history)
 
         def change(run: RunState) -> RunState:
-            return _for_start(run, destination, FailoverState(failovers=history, away=True))
+            return _for_start(
+                run, destination, FailoverState(failovers=history, away=True, drained=owned.run.failover.drained)
+            )
 
         self.moving.add(owned.group)
         try:
@@ -224,18 +265,3 @@ def _for_start(run: RunState, destination: NodeId, failover: FailoverState) -> R
     """The run state of a group that its new owner is to bring online."""
     status = run.status_information & ~_WAITS | int(GroupStatus.WAITING_TO_START)
     return replace(run, default_owner=destination, persistent_state=True, status_information=status, failover=failover)
-
-
-def _default_move_type(snapshot: ClusterSnapshot, group: GroupId) -> VmResdllContext:
-    """Tell how a running VM moves when nobody says: as its DefaultMoveType, or live unless its priority is low."""
-    resource = snapshot.vm_resource(group)
-    own = (
-        FOLLOW_CLUSTER_RULE if resource is None else resource.parameters.number("DefaultMoveType", FOLLOW_CLUSTER_RULE)
-    )
-    if own <= VmResdllContext.LIVE_MIGRATION:
-        return VmResdllContext(own)
-    type_ = snapshot.find_resource_type(TYPE_VIRTUAL_MACHINE)
-    usual = int(GroupPriority.MEDIUM)
-    threshold = usual if type_ is None else type_.parameters.number("MoveTypeThreshold", usual)
-    priority = snapshot.groups[group].properties.number("Priority", usual)
-    return VmResdllContext.LIVE_MIGRATION if priority >= threshold else VmResdllContext.SAVE

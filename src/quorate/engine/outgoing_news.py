@@ -46,9 +46,7 @@ class OutgoingNews:
 
     def publish(self, before: Outgoing, brain: Outgoing, spawn: Spawn) -> None:
         """Write what a step has changed where no write of ownership carries it."""
-        if before.phase is Phase.QUEUED and brain.phase is Phase.PREPARING and self._vm.run.status_information:
-            spawn(self._write_state(brain, EventKind.MIGRATION_STARTED))
-        elif brain.migration_state is MigrationState.DATA_TRANSFER and before.migration_state < brain.migration_state:
+        if brain.migration_state is MigrationState.DATA_TRANSFER and before.migration_state < brain.migration_state:
             spawn(self._write_state(brain, EventKind.MIGRATION_STATE))
 
     async def _write_state(self, brain: Outgoing, kind: EventKind) -> None:
@@ -56,7 +54,7 @@ class OutgoingNews:
         sentence = f"moving to {self._context.name_of(brain.destination)}"
         event = self._context.event(kind, self._vm.group, sentence, after=int(state), cause=brain.session)
         try:
-            await self._vm.set_migration(state, 0, sentence, (event,), queued=False)
+            await self._vm.set_migration(state, 0, sentence, (event,))
         except ClusterError as error:
             _log.warning("the migration's state was not written", vm=self._vm.name, sentence=error.sentence)
 

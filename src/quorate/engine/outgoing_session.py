@@ -48,16 +48,19 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         prepare: Prepare | None,
         parameters: hv.MigrationParameters,
         on_ended: Callable[["OutgoingSession"], Awaitable[None]],
+        drained: str = "",
     ) -> None:
         """Carry a migration out; ``on_ended`` is awaited once, when the brain has nothing more to do.
 
-        ``prepare`` is what the destination is asked; a recovered session is past that and has none.
+        ``prepare`` is what the destination is asked; a recovered session is past that and has none. ``drained`` is the
+        drain that it belongs to, by id.
         """
         super().__init__(vm.context, vm.name, brain)
         self.vm = vm
         self._prepare = prepare
         self._parameters = parameters
         self._on_ended = on_ended
+        self._drained = drained
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -290,12 +293,16 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         given = kind is CasKind.GIVE
         state = MigrationState.MOVE if given else MigrationState.FAILURE
         sentence = "" if given else self.brain.reason
+        measured = self.vm.progress
 
         def change(run: RunState) -> RunState:
             assert run.vm is not None, "a group that migrates is a virtual machine"
             reason = 0 if given else E_FAIL
             vm = replace(run.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
-            return replace(run, vm=vm)
+            if measured.passes > 1:  # the dirty rate is known from then on
+                vm = replace(vm, last_rate=round(measured.rate), last_dirty_rate=round(measured.dirty_rate))
+            drained = self._drained if given else run.failover.drained
+            return replace(run, vm=vm, failover=replace(run.failover, drained=drained))
 
         return change
 

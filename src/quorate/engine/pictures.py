@@ -2,15 +2,25 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.json_types import JsonObject
-from quorate.clusapi.states import GroupPriority, GroupStatus, GroupType, NodeState, NodeStatus, ResourceState
+from quorate.clusapi.states import (
+    GroupPriority,
+    GroupStatus,
+    GroupType,
+    NodeResumeFailbackType,
+    NodeState,
+    NodeStatus,
+    ResourceState,
+    VmResdllContext,
+)
 from quorate.cluster.memory import AUTOMATIC_RESERVE, memory_for_vms
+from quorate.cluster.moves import DrainStage, Move
 from quorate.cluster.observer import EndVerdict
 from quorate.cluster.picture import (
     AS_MANY_AS_OTHER_NODES,
@@ -25,10 +35,13 @@ from quorate.cluster.picture import (
     Settings,
 )
 from quorate.database.backup import RESTORED
+from quorate.database.move_records import MoveRecord
 from quorate.database.records import Ownership, RunState, Versioned
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo
+from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo, ResourceTypeInfo
 from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.guard_file import boottime
+from quorate.engine.move_types import default_move_type, move_type_threshold
+from quorate.engine.queue_records import limits_of, to_drain, to_move
 from quorate.engine.view import ClusterView
 
 MEMORY_TOTAL = "memory_total"
@@ -64,14 +77,20 @@ class Pictures:
         judgement: Judgement,
         clock: ClusterClock,
         is_fenced: Callable[[NodeId], bool] = lambda node: False,
+        now: Callable[[], float] = boottime,
     ) -> None:
-        """See the cluster as node ``me`` does; ``is_fenced`` tells of whom it is proven that he is off."""
+        """See the cluster as node ``me`` does; ``is_fenced`` tells of whom it is proven that he is off.
+
+        ``now`` gives CLOCK_BOOTTIME.
+        """
         self._me = me
         self._view = view
         self._judgement = judgement
         self._clock = clock
         self._is_fenced = is_fenced
+        self._now = now
         self._groups: dict[GroupId, _Known] = {}
+        self._moves: dict[GroupId, tuple[Versioned[MoveRecord], Move]] = {}
         self._memory = VmMemory()
 
     def current(self) -> Picture:
@@ -80,12 +99,15 @@ class Pictures:
         return Picture(
             revision=snapshot.revision,
             me=self._me,
-            now=boottime(),
+            now=self._now(),
             clock=self._clock.now(),
             settings=_settings(snapshot),
             nodes={node.id: self._node(snapshot, node) for node in snapshot.nodes.values()},
             groups=self._all_groups(snapshot),
             role=_role(snapshot),
+            moves=self._all_moves(snapshot),
+            drains={node: to_drain(node, found) for node, found in snapshot.drains.items()},
+            turn=snapshot.turn,
         )
 
     # --- nodes -----------------------------------------------------------------------------------------------------
@@ -131,7 +153,22 @@ class Pictures:
                 known = self._known(snapshot, info, ownership, run, known)
             kept[info.id] = known
         self._groups = kept
-        return {id_: known.group for id_, known in kept.items()}
+        groups = {id_: known.group for id_, known in kept.items()}
+        homeward = _homeward(snapshot)
+        if homeward:
+            groups.update(
+                (id_, replace(group, away=True)) for id_, group in groups.items() if group.drained in homeward
+            )
+        return groups
+
+    def _all_moves(self, snapshot: ClusterSnapshot) -> dict[GroupId, Move]:
+        known = self._moves
+        self._moves = {
+            group: before if before is not None and before[0] is found else (found, to_move(group, found))
+            for group, found in snapshot.moves.items()
+            for before in (known.get(group),)
+        }
+        return {group: move for group, (_, move) in self._moves.items()}
 
     def _known(
         self,
@@ -142,12 +179,15 @@ class Pictures:
         before: "_Known | None",
     ) -> "_Known":
         resources = snapshot.resources_of(info.id)
-        revisions = _revisions(info, resources, ownership, run, len(snapshot.nodes))
+        threshold = move_type_threshold(snapshot)
+        revisions = (*_revisions(info, resources, ownership, run, len(snapshot.nodes)), threshold)
         if before is not None and before.revisions == revisions:
             group = before.group
         else:
-            group = _group(info, resources, ownership, run.value, self._memory.of(snapshot, info.id))
-        return _Known(info, ownership, run, snapshot.resources, snapshot.nodes, revisions, group)
+            how = default_move_type(snapshot, info.id, threshold)
+            group = _group(info, resources, ownership, run.value, self._memory.of(snapshot, info.id), how)
+        made_of = snapshot.resources, snapshot.nodes, snapshot.resource_types
+        return _Known(info, ownership, run, *made_of, revisions, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +199,7 @@ class _Known:
     run: Versioned[RunState]
     resources: Mapping[ResourceId, ResourceInfo]
     nodes: Mapping[NodeId, NodeInfo]
+    types: Mapping[str, ResourceTypeInfo]
     revisions: tuple[int, ...]
     group: GroupPicture
 
@@ -167,7 +208,8 @@ class _Known:
     ) -> bool:
         """Tell, at next to no cost, that nothing has changed; snapshots keep the objects that have not."""
         same = self.run is run and self.ownership is ownership and self.info is info
-        return same and self.resources is snapshot.resources and self.nodes is snapshot.nodes
+        same_types = self.types is snapshot.resource_types
+        return same and same_types and self.resources is snapshot.resources and self.nodes is snapshot.nodes
 
 
 class VmMemory:
@@ -224,7 +266,12 @@ def _revisions(
 
 
 def _group(
-    info: GroupInfo, resources: tuple[ResourceInfo, ...], ownership: Versioned[Ownership], run: RunState, memory: int
+    info: GroupInfo,
+    resources: tuple[ResourceInfo, ...],
+    ownership: Versioned[Ownership],
+    run: RunState,
+    memory: int,
+    how: VmResdllContext,
 ) -> GroupPicture:
     values, failover = info.properties, run.failover
     possible = [frozenset(resource.possible_owners) for resource in resources]
@@ -257,6 +304,18 @@ def _group(
         ),
         locked=values.number("LockedFromMoving") == 1,
         sentence=failover.sentence,
+        how=how,
+        drained=failover.drained,
+    )
+
+
+def _homeward(snapshot: ClusterSnapshot) -> frozenset[str]:
+    """The drains, by id, whose groups their failback policies may bring home, as their nodes were resumed so."""
+    return frozenset(
+        found.value.id
+        for found in snapshot.drains.values()
+        if found.value.stage == DrainStage.RETURNING.value
+        and found.value.failback == NodeResumeFailbackType.FAIL_BACK_PER_POLICY
     )
 
 
@@ -270,6 +329,7 @@ def _settings(snapshot: ClusterSnapshot) -> Settings:
         lease_duration=values.number("SameSubnetDelay", 1000) / 1000 * values.number("SameSubnetThreshold", 5),
         quarantine_threshold=values.number("QuarantineThreshold", 3),
         quarantine_duration=values.number("QuarantineDuration", 7200),
+        limits=limits_of(snapshot),
     )
 
 

@@ -5,6 +5,7 @@ Nothing is assumed. A QEMU that runs and that the record gives us is adopted and
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -21,6 +22,7 @@ from quorate.engine.hosted import HostedVm, to_brain
 from quorate.engine.incoming_session import IncomingSession
 from quorate.engine.journal import IncomingNote, OutgoingNote
 from quorate.engine.migrations import Migrations
+from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.supervised import spawn
 from quorate.hypervisor import contract as hv
@@ -192,9 +194,14 @@ class _Recovery:
     async def take_back_own(self, instance: hv.Instance | None) -> None:
         """Adopt the QEMU of a VM of ours; nothing else may have touched it since."""
         vm = self._hosted(instance)
-        if vm.migration_state.is_under_way:
+        entry = self._snapshot.moves.get(self._group)
+        if entry is not None and entry.value.source == self._context.node and vm.migration_state.is_under_way:
+            destination = "" if entry.value.destination is None else self._context.name_of(entry.value.destination)
+            fresh = fresh_progress(self._context.node_name, destination, entry.value.session)
+            vm.show(replace(fresh, queued=True))  # it goes on waiting, or begins anew
+        elif vm.migration_state.is_under_way:
             sentence = "the daemon was restarted before the migration began"
-            await vm.set_migration(MigrationState.FAILURE, E_FAIL, sentence, queued=False)
+            await vm.set_migration(MigrationState.FAILURE, E_FAIL, sentence)
             vm.show(MigrationProgress(state=MigrationState.FAILURE, failure_reason=E_FAIL, sentence=sentence))
         if instance is not None:
             await self._bring_in_line(vm, instance)

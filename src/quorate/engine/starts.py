@@ -1,6 +1,10 @@
-"""Brings groups online that the cluster wants online: by Priority, so many at a time (`cluster/start_order.py`)."""
+"""Brings groups online that the cluster wants online: by Priority, so many at a time (`cluster/start_order.py`).
+
+A group that depends on others or on group sets waits until they are ready, or for GroupDependencyTimeout.
+"""
 
 import asyncio
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -12,6 +16,7 @@ from quorate.clusapi.states import ColdStartSetting, GroupPriority, ResourceOnli
 from quorate.cluster.start_order import Waiting, plan_starts
 from quorate.database.snapshot import GroupInfo
 from quorate.engine.cluster_clock import ClusterClock
+from quorate.engine.group_order import ProviderWatch
 from quorate.engine.holdings import Holdings
 from quorate.engine.supervised import spawn
 
@@ -41,6 +46,8 @@ class Starts:
         self._holdings = holdings
         self._context = holdings.context
         self._clock = clock
+        self._providers = ProviderWatch(holdings.context)
+        self._waits_said: dict[GroupId, str] = {}
         self._waiting: dict[GroupId, tuple[Waiting, Cause]] = {}
         self._running: dict[GroupId, Cause] = {}
         self._slots: set[GroupId] = set()
@@ -100,7 +107,9 @@ class Starts:
         asyncio.get_running_loop().call_soon(self._pump)  # those that are wanted at the same moment are ordered
 
     def look(self) -> None:
-        """Decide about groups that had to wait for the cluster to have a coordinator."""
+        """Decide about groups that had to wait for the cluster to have a coordinator, or for other groups."""
+        if self._waiting:
+            self._pump()
         undecided, self._undecided = self._undecided, set()
         for group in undecided:
             self.want(group, Cause.BOOT)
@@ -128,17 +137,29 @@ class Starts:
 
     def _pump(self) -> None:
         now = self._context.now()
-        plan = plan_starts((waiting for waiting, _ in self._waiting.values()), len(self._slots), now)
+        plan = plan_starts([self._with_providers(one) for one, _ in self._waiting.values()], len(self._slots), now)
         for group in plan.begin:
             waiting, cause = self._waiting.pop(group)
+            self._waits_said.pop(group, None)
             self._slots.add(group)
             self._running[group] = cause
             spawn(self._tasks, self._start(group, cause), f"the start of {waiting.name}")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if plan.again_at is not None:
-            self._timer = asyncio.get_running_loop().call_later(plan.again_at - now, self._pump)
+        moments = [one for one in (plan.again_at, self._providers.next_look(now)) if one is not None]
+        if moments and self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(min(moments) - now, self._pump)
+
+    def _with_providers(self, waiting: Waiting) -> Waiting:
+        """A group that depends on others is not ready before they are, or before the time for that is over."""
+        sentence = self._providers.waits_for(waiting.group)
+        if not sentence:
+            return waiting
+        if self._waits_said.get(waiting.group) != sentence:
+            self._waits_said[waiting.group] = sentence
+            _log.info("a group is not started yet", group=waiting.name, sentence=sentence)
+        return replace(waiting, delay=max(waiting.delay, self._providers.timeout))
 
     async def _start(self, group: GroupId, cause: Cause) -> None:
         again = False

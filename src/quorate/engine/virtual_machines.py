@@ -129,10 +129,12 @@ class VirtualMachines:
     async def hold(self, group_id: GroupId) -> AsyncIterator[HostedVm]:
         """Have a VM to oneself; a QEMU that ended meanwhile is seen to afterwards."""
         vm = self.get(group_id)
-        async with vm.lock:
-            yield vm
-        if vm.exited and vm.instance is not None and not vm.progress.is_running and vm.group not in self._stopping:
-            self.report_lost(vm, vm.exited)
+        try:
+            async with vm.lock:
+                yield vm
+        finally:
+            if vm.exited and vm.instance is not None and not vm.progress.is_running and vm.group not in self._stopping:
+                self.report_lost(vm, vm.exited)
 
     def looks_alive(self, group_id: GroupId) -> bool:
         """Answer from what is known already."""
@@ -198,7 +200,7 @@ class VirtualMachines:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"{vm.name} is being migrated: cancel that first")
         if vm.migration_state is MigrationState.NO_MIGRATION:
             return
-        await vm.set_migration(MigrationState.NO_MIGRATION, 0, "", queued=False)
+        await vm.set_migration(MigrationState.NO_MIGRATION, 0, "")
         vm.show(replace(vm.progress, state=MigrationState.NO_MIGRATION, percent=0, failure_reason=0, sentence=""))
 
     def _running(self, vm: HostedVm, wanted: VmState) -> hv.Instance:

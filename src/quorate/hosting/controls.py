@@ -2,6 +2,7 @@
 
 ::
 
+    the code is none at all (of object 0)                                        1  ERROR_INVALID_FUNCTION
     the object of the code is another one (a group's code on a resource)        87  ERROR_INVALID_PARAMETER
     the code is internal (bit 20): for the cluster to send, not for callers      1  ERROR_INVALID_FUNCTION
     the resource is not hosted here, VM START and CANCEL                      5023  ERROR_INVALID_STATE
@@ -140,7 +141,13 @@ class Controls:
     ) -> ControlAnswer:
         private = TypeProperties(type_.name, PropertyScope.PRIVATE)
         stored = await self._store.read(private)
-        answer = await call(stored)
+        try:
+            answer = await call(stored)
+        except ClusterError as error:
+            is_common = request_of(code, PropertyScope.COMMON) is not None
+            if error.status != Status.ERROR_CLUSTER_RESOURCE_TYPE_NOT_FOUND or not is_common:
+                raise
+            answer = NOT_MINE  # nothing that is installed here carries it out; its common properties are the cluster's
         if answer.status == Status.ERROR_INVALID_FUNCTION:
             answer = await self._private_default(code, data, stored, of_type=True)
         if answer.status == Status.ERROR_INVALID_FUNCTION:
@@ -158,7 +165,7 @@ class Controls:
             return NOT_MINE
         owner = TypeProperties(type_.name, PropertyScope.COMMON)
         live = {"Name": PropertyValue.of(PropertyFormat.SZ, type_.name)}
-        stored = with_changes(await self._store.read(owner), live)
+        stored = with_changes(live, await self._store.read(owner))  # CreateResourceType may give it another to show
         return await self._common(owner, TYPE_COMMON, request, stored, data, is_online=False)
 
     # --- Both --------------------------------------------------------------------------------------------------
@@ -200,6 +207,8 @@ class Controls:
 
 
 def _check_code(code: int, object_: ControlObject) -> None:
+    if not code >> 24:
+        raise CallerError(Status.ERROR_INVALID_FUNCTION, f"0x{code:08X} is a control code of no object")
     if code >> 24 != object_:
         sentence = f"control code 0x{code:08X} is addressed to object {code >> 24}, not to a {object_.name.lower()}"
         raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)

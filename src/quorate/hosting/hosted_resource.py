@@ -69,6 +69,7 @@ class HostedResource:
         self._common: Parameters = {}
         self._latest: Parameters | None = None  # the private properties, when they have been read
         self._is_open = False
+        self._opening = asyncio.Lock()  # held while it is being opened: who comes meanwhile waits until it is
         self._separate = False
         self._lost = ""  # why the monitor process is gone that is being replaced
         self._calls = EntryCalls(type_, self._opened, lambda: self._traits.deadlock_timeout)
@@ -124,8 +125,9 @@ class HostedResource:
 
     async def open(self) -> None:
         """Open the resource in its type, and begin to poll it if it is online."""
-        await self.refresh()
-        await self._open_in_type()
+        async with self._opening:
+            await self.refresh()
+            await self._open_in_type()
         if self._machine.state is State.ONLINE:
             self._poller.begin(at_once=True)
 
@@ -235,6 +237,8 @@ class HostedResource:
         async def call() -> ControlAnswer:
             return await self.type.resource_control(self.facts.id, code, data, parameters)
 
+        async with self._opening:
+            pass
         return await self._calls.enter("resource_control", call, patient=False)
 
     # --- The machine -------------------------------------------------------------------------------------------
@@ -305,8 +309,9 @@ class HostedResource:
         self._apply_quietly(answer)
 
     async def _online(self, operation: int) -> Status:
-        await self.refresh()
-        await self._open_in_type()
+        async with self._opening:
+            await self.refresh()
+            await self._open_in_type()
         parameters, report = await self._known_parameters(), self._reporter(operation)
         if self._latest is None:
             raise FaultError(Status.ERROR_TIMEOUT, "its properties cannot be read: the database is silent")

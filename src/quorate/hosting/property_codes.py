@@ -67,6 +67,7 @@ PROPERTY_CODES: Final[Mapping[int, tuple[PropertyScope, PropertyRequest]]] = {
         ControlObject.NETWORK,
         ControlObject.NETINTERFACE,
         ControlObject.CLUSTER,
+        ControlObject.GROUPSET,
     )
     for operation, meaning in _OPERATIONS.items()
 }

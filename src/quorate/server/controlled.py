@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from quorate.clusapi.control_codes import ControlObject
+from quorate.clusapi.control_codes import CLUSCTL_CLUSTER_GET_FQDN, ControlObject
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
-from quorate.clusapi.property_lists import PropertyValue
+from quorate.clusapi.property_lists import PropertyValue, pack_sz
 from quorate.clusapi.versions import API_BUILD
 from quorate.database import keys
 from quorate.database.group_configuration import GroupConfiguration
@@ -16,6 +16,7 @@ from quorate.hosting.contract import Parameters
 from quorate.hosting.property_table import DWORD_MAX, PropertyTable, with_changes
 from quorate.hosting.registry_properties import from_registry, to_registry
 from quorate.server.call import Call
+from quorate.server.movement import status_information
 from quorate.server.object_codes import Changes, ControlledObject
 from quorate.server.properties.cluster import CLUSTER_COMMON, check_lease
 from quorate.server.properties.group import DEFAULT_OWNER, GROUP_COMMON, NAME, PERSISTENT_STATE
@@ -31,7 +32,7 @@ def group_object(call: Call, info: GroupInfo) -> ControlledObject:
     live: dict[str, int | str] = {NAME: info.name, "GroupType": int(info.group_type)}
     if run is not None:
         owner = run.value.default_owner
-        live["StatusInformation"] = run.value.status_information
+        live["StatusInformation"] = status_information(call.snapshot, info.id)
         live[PERSISTENT_STATE] = int(run.value.persistent_state)
         live[DEFAULT_OWNER] = DWORD_MAX if owner is None else int(owner)
 
@@ -90,6 +91,7 @@ def cluster_object(call: Call) -> ControlledObject:
         changed=EventKind.CLUSTER_PROPERTY,
         write=KeyWriter(call, keys.CLUSTER),
         check=lambda changes, values: check_lease(changes, values, call.services.shortest_lease),
+        more={CLUSCTL_CLUSTER_GET_FQDN: pack_sz(info.name)},  # it has no name in the DNS, and is in no domain
     )
 
 

@@ -89,15 +89,16 @@ def _values(snapshot: ClusterSnapshot, info: NetworkInfo, changes: Changes) -> V
     if role is None and metric is None and automatic is None:
         return values
     change = NetworkChange(role, metric, None if automatic is None else automatic != 0)
-    others = [_settings(other) for other in snapshot.networks.values() if other.id != info.id]
-    after = plan_network_change(change, _settings(info), others, _dependents(snapshot, info))
+    others = [network_settings(other) for other in snapshot.networks.values() if other.id != info.id]
+    after = plan_network_change(change, network_settings(info), others, _dependents(snapshot, info))
     values[ROLE] = RegistryValue.dword(after.role)
     values[METRIC] = RegistryValue.dword(after.metric)
     values[AUTO_METRIC] = RegistryValue.dword(after.auto_metric)
     return values
 
 
-def _settings(info: NetworkInfo) -> NetworkSettings:
+def network_settings(info: NetworkInfo) -> NetworkSettings:
+    """What the rules about networks look at."""
     return NetworkSettings(info.name, info.role, info.metric, info.auto_metric)
 
 

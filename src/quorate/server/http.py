@@ -24,9 +24,12 @@ from uvicorn.server import Server
 
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
 from quorate.clusapi.json_types import JsonValue
-from quorate.clusapi.operation_values import inputs_from_json, outputs_to_json
+from quorate.clusapi.operation_types import Operation
+from quorate.clusapi.operation_values import Values, inputs_from_json, outputs_to_json
+from quorate.clusapi.operations import needs_full_access
 from quorate.clusapi.status import Status
 from quorate.server import lookup, streams
+from quorate.server.audit import Audit, AuditedCall
 from quorate.server.callers import Caller
 from quorate.server.dispatcher import Dispatcher, operation_named
 from quorate.server.handlers.events import event_test
@@ -41,12 +44,19 @@ CALLER: Final = "caller"
 _MAX_BODY: Final = 8 << 20
 _BODY_TIMEOUT: Final = 30.0
 _OPERATION_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_ABOUT: Final = ("vm", "resource", "group", "group_set", "network", "netinterface", "node", "resource_type", "name")
+"""Inputs that name what an operation is about, the most telling first."""
 _STREAM_HEADERS: Final = {"cache-control": "no-store"}
 
 
-def build_app(services: NodeServices, dispatcher: Dispatcher, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application; ``routes`` are mounted beside the operations (the web console)."""
-    face = _Face(services, dispatcher)
+def build_app(
+    services: NodeServices, dispatcher: Dispatcher, routes: Sequence[BaseRoute] = (), audit: Audit | None = None
+) -> Starlette:
+    """The application; ``routes`` are mounted beside the operations (the web console).
+
+    ``audit`` is told of the operations of callers whom a door has authenticated.
+    """
+    face = _Face(services, dispatcher, audit)
     return Starlette(
         routes=[
             Route("/v1/events", face.events, methods=["GET"]),
@@ -63,18 +73,39 @@ def build_app(services: NodeServices, dispatcher: Dispatcher, routes: Sequence[B
 class _Face:
     """The endpoints."""
 
-    def __init__(self, services: NodeServices, dispatcher: Dispatcher) -> None:
+    def __init__(self, services: NodeServices, dispatcher: Dispatcher, audit: Audit | None) -> None:
         self._services = services
         self._dispatcher = dispatcher
+        self._audit = audit
         self._local = Caller(_account(), full_access=True)
 
     async def operation(self, request: Request) -> Response:
         operation = operation_named(str(request.path_params["operation"]))
         inputs = inputs_from_json(operation, await _json_body(request))
         context = self._context(request)
-        outputs = await self._dispatcher.call(operation.name, inputs, context)
+        try:
+            outputs = await self._dispatcher.call(operation.name, inputs, context)
+        except ClusterError as error:
+            self._note(request, operation, inputs, error.status)
+            raise
+        self._note(request, operation, inputs, outputs.optional_number("status") or 0)
         headers = {OPERATION_HEADER: context.operation_id}
         return JSONResponse(outputs_to_json(operation, outputs), headers=headers)
+
+    def _note(self, request: Request, operation: Operation, inputs: Values, status: int) -> None:
+        caller: Caller | None = getattr(request.state, CALLER, None)
+        if self._audit is None or caller is None:
+            return
+        self._audit.note(
+            AuditedCall(
+                user=caller.actor,
+                source="" if request.client is None else request.client.host,
+                operation=operation.name,
+                about=next((text for name in _ABOUT if (text := inputs.optional_text(name))), ""),
+                status=status,
+                changes=needs_full_access(operation, inputs.optional_number("control_code")),
+            )
+        )
 
     async def events(self, request: Request) -> Response:
         asked = request.query_params.get("after") or request.headers.get("last-event-id")

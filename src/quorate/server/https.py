@@ -19,10 +19,12 @@ from quorate.clusapi.addresses import HostPort
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.status import Status
 from quorate.peers.tls import HANDSHAKE_TIMEOUT, Presented, presented, tune_connection
+from quorate.server.audit import Audit, AuditedLogon
 from quorate.server.callers import UserList
 from quorate.server.http import CALLER, Face, QuietServer, error_answer
 
 _SHOWN: Final = "certificate"  # in a connection's state: what the client has shown
+_TOLD: Final = "audited"  # likewise: whether the audit knows that it was let in, or not
 _HEAD_TIMEOUT: Final = 10.0  # seconds for the head of a request, from its first byte or the connection's beginning
 _MAX_HEAD: Final = 16384
 _MAX_CONNECTIONS: Final = 512
@@ -33,12 +35,19 @@ _TICKS_BETWEEN_CHECKS: Final = 100  # of uvicorn's clock, a tenth of a second ea
 class TlsFace(Face):
     """Serves an application over TLS. Every request is authenticated before the application sees it."""
 
-    def __init__(self, app: Starlette, listener: socket.socket, context: ssl.SSLContext, users: UserList) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        users: UserList,
+        audit: Audit | None = None,
+    ) -> None:
         """Serve on a socket of :func:`listen_at` once started; ``context`` wants the users' certificates."""
         self._listener = listener
         self._users = users
         config = Config(
-            _OnlyUsers(app, users),
+            _OnlyUsers(app, users, audit),
             http=_TlsProtocol,
             ws="none",
             loop="none",
@@ -74,19 +83,32 @@ class TlsFace(Face):
 class _OnlyUsers:
     """Lets through whom the list of users knows, and tells the application who it is."""
 
-    def __init__(self, app: ASGIApp, users: UserList) -> None:
+    def __init__(self, app: ASGIApp, users: UserList, audit: Audit | None) -> None:
         self._app = app
         self._users = users
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise FaultError(Status.ERROR_NOT_SUPPORTED, f"{scope['type']} is not served to other machines")
         try:
-            scope["state"][CALLER] = self._users.caller(scope["state"].get(_SHOWN))
+            caller = scope["state"][CALLER] = self._users.caller(scope["state"].get(_SHOWN))
+            self._note(scope, caller.actor)
         except ClusterError as error:
+            shown: Presented | None = scope["state"].get(_SHOWN)
+            self._note(scope, "" if shown is None else shown.subject, error)
             await error_answer(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _note(self, scope: Scope, user: str, error: ClusterError | None = None) -> None:
+        """Tell the audit of the first request on a connection, which is when it shows whether it is let in."""
+        told: set[bool] = scope["state"].get(_TOLD, set())
+        if self._audit is None or (error is None) in told:
+            return
+        told.add(error is None)
+        source = (scope.get("client") or ("",))[0]
+        self._audit.note_logon(AuditedLogon(user, source, error is None, "" if error is None else error.sentence))
 
 
 class _TlsProtocol(H11Protocol):
@@ -104,7 +126,7 @@ class _TlsProtocol(H11Protocol):
         super().connection_made(transport)
         tune_connection(transport.get_extra_info("socket"))
         self.shown = presented(transport.get_extra_info("peercert"))
-        self.app_state = {**self.app_state, _SHOWN: self.shown}
+        self.app_state = {**self.app_state, _SHOWN: self.shown, _TOLD: set()}
         self._watch()
 
     def data_received(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ from quorate.clusapi.errors import CallerError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.status import Status
 from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo
+from quorate.database.snapshot import ClusterSnapshot, GroupInfo, GroupSetInfo, NodeInfo, ResourceInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,14 @@ def group(snapshot: ClusterSnapshot, text: str) -> GroupInfo:
     found = snapshot.find_group(text)
     if found is None:
         raise CallerError(Status.ERROR_GROUP_NOT_FOUND, f'there is no group "{text}"')
+    return found
+
+
+def group_set(snapshot: ClusterSnapshot, text: str) -> GroupSetInfo:
+    """Find a group set; CallerError 5992."""
+    found = snapshot.find_group_set(text)
+    if found is None:
+        raise CallerError(Status.ERROR_GROUPSET_NOT_FOUND, f'there is no group set "{text}"')
     return found
 
 

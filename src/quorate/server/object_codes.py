@@ -73,6 +73,11 @@ async def answer(call: Call, object_: ControlledObject) -> Values:
         return control_values(error.status, b"", 0, error.sentence)
     if output is None:
         return _unknown(object_, code)
+    return fitting_output(call, output)
+
+
+def fitting_output(call: Call, output: bytes) -> Values:
+    """The outputs of a control call that has an answer; status 234 when the caller has no room for it."""
     room = call.inputs.optional_number("out_size")
     if len(output) > (DEFAULT_OUT_SIZE if room is None else room):
         return control_values(Status.ERROR_MORE_DATA, b"", len(output), f"the answer needs {len(output)} bytes")

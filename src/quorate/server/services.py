@@ -9,7 +9,16 @@ from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import GroupMoveFlags, NodeState, NodeStatus, ResourceState, VmResdllContext, VmState
+from quorate.clusapi.states import (
+    GroupMoveFlags,
+    NodePauseFlags,
+    NodeResumeFailbackType,
+    NodeState,
+    NodeStatus,
+    ResourceState,
+    VmResdllContext,
+    VmState,
+)
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
@@ -224,8 +233,14 @@ class NodeServices(Protocol):
         """Let a node take no new groups."""
         ...
 
-    async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
-        """End a pause and a quarantine; RefusalError 5058 when the node is in neither."""
+    async def drain_node(
+        self, node_id: NodeId, target: NodeId | None, flags: NodePauseFlags, context: CallContext
+    ) -> Status:
+        """Pause a node and begin to move everything off it; RefusalError 5962, 5050, 5005."""
+        ...
+
+    async def resume_node(self, node_id: NodeId, failback: NodeResumeFailbackType, context: CallContext) -> Status:
+        """End a pause, a drain and a quarantine; RefusalError 5058 when the node is neither paused nor quarantined."""
         ...
 
     async def check_virtual_machine(self, vm_id: VmId, definition: JsonObject) -> JsonObject:

@@ -23,6 +23,7 @@ from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, Reso
 from quorate.hosting.monitor_pool import MonitorFacts
 from quorate.server import lookup
 from quorate.server.call import Call
+from quorate.server.movement import drain_facts, is_waiting, status_information
 from quorate.server.services import NodeServices
 from quorate.server.standstill import reasons_to_stay, standstill
 
@@ -77,6 +78,7 @@ class ClusterView:
             "node": lookup.node_name(snapshot, owner),
             "node_id": owner or "",
             "epoch": 0 if ownership is None else ownership.value.epoch,
+            "queued": is_waiting(snapshot, group_id),
             "resource_state": resource_state.dword,
             "resource_state_name": resource_state.name,
             "sentence": self._sentence(vm.resource),
@@ -170,6 +172,7 @@ class ClusterView:
             "qemu": json_objects(processes, "qemu"),
             "monitors": json_objects(processes, "monitors"),
             "groups": len(self.snapshot.groups_of(info.id)),
+            "drain": drain_facts(self.snapshot, info.id),
         }
 
     def _group(self, info: GroupInfo) -> dict[str, JsonValue]:
@@ -184,7 +187,7 @@ class ClusterView:
             "state_name": state.name,
             "node": lookup.node_name(self.snapshot, owner),
             "node_id": owner or "",
-            "status_information": str(0 if run is None else run.value.status_information),
+            "status_information": str(status_information(self.snapshot, info.id)),
             "persistent_state": False if run is None else run.value.persistent_state,
             **self._standstill(info),
             "resources": [self._resource(member) for member in self.snapshot.resources_of(info.id)],
@@ -222,6 +225,18 @@ async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> Cluster
     lost = any(states.get(snapshot.owner_of(group) or NodeId("")) is NodeState.DOWN for group in snapshot.groups)
     stays = reasons_to_stay(services.inspection.picture()) if lost else {}
     return ClusterView(snapshot, states, reports, stays, statuses)
+
+
+def own_view(call: Call, group_id: GroupId) -> ClusterView:
+    """The view for the states of one group and its resources, when this node is the one to be asked.
+
+    Polled again and again: it costs what the group costs, however much else the node hosts.
+    """
+    snapshot, node_id = call.snapshot, call.services.node_id
+    if snapshot.owner_of(group_id) != node_id:
+        return ClusterView(snapshot, {}, {})
+    report: JsonObject = {"groups": [{"id": group_id, "resources": _live_states(call.services, snapshot, group_id)}]}
+    return ClusterView(snapshot, {}, {node_id: report})
 
 
 def _state_to_show(call: Call, node_id: NodeId, status: NodeStatus) -> NodeState:

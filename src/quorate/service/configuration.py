@@ -31,6 +31,10 @@ fast = "/srv/fast"                # a named storage, and its directory on this n
 
 [switches]
 lan = "br0"                       # a switch, and its bridge on this node
+
+[mscmrp]                          # programs that speak ClusAPI's wire protocol are answered; not without this table
+listen = "192.0.2.7:49152"
+endpoint_mapper = true            # at port 135 of the same address it is told where that is
 """
 
 import tomllib
@@ -69,10 +73,19 @@ _KNOWN: Final = frozenset(
         "fence_directory",
         "memory",
         "driver",
+        "mscmrp",
     }
 )
 RUNTIME_LENGTH: Final = 60
 """Bytes that the path of a runtime directory may have, so that every socket path in it stays under 107."""
+
+
+@dataclass(frozen=True, slots=True)
+class MscmrpSettings:
+    """Where MS-CMRP is spoken, and whether port 135 of the same address tells so."""
+
+    listen: HostPort
+    endpoint_mapper: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,7 @@ class NodeConfiguration:
     """Bytes for virtual machines; None: the host's memory less what is reserved."""
     is_fake: bool = False
     """The driver is the fake one."""
+    mscmrp: MscmrpSettings | None = None
 
 
 def read_configuration(path: Path) -> NodeConfiguration:
@@ -141,6 +155,7 @@ def read_configuration(path: Path) -> NodeConfiguration:
         fence_directory=reader.path("fence_directory") if "fence_directory" in fields else AGENTS_DIRECTORY,
         memory=_memory(path, fields),
         is_fake=_is_fake(path, fields),
+        mscmrp=_mscmrp(path, fields),
     )
     if len(str(configuration.runtime).encode()) > RUNTIME_LENGTH:
         raise _wrong(path, "runtime", f"{configuration.runtime} has more than {RUNTIME_LENGTH} bytes: choose a shorter")
@@ -160,6 +175,21 @@ def _is_fake(path: Path, fields: dict[str, object]) -> bool:
     if fields.get("driver", "qemu") not in ("qemu", "fake"):
         raise _wrong(path, "driver", 'must be "qemu" or "fake" (virtual machines that live in the daemon, for trials)')
     return fields.get("driver") == "fake"
+
+
+def _mscmrp(path: Path, fields: dict[str, object]) -> MscmrpSettings | None:
+    table = fields.get("mscmrp")
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise _wrong(path, "mscmrp", "must be a table: listen, endpoint_mapper")
+    if unknown := sorted(set(table) - {"listen", "endpoint_mapper"}):
+        raise _wrong(path, f"mscmrp.{unknown[0]}", "is not a key of mscmrp (listen, endpoint_mapper)")
+    place = _place(path, "mscmrp.listen", table.get("listen"))
+    mapper = table.get("endpoint_mapper", False)
+    if not isinstance(mapper, bool):
+        raise _wrong(path, "mscmrp.endpoint_mapper", "must be true or false")
+    return MscmrpSettings(place, mapper)
 
 
 _ETCD_KEYS: Final = frozenset({"endpoints", "prefix", "ca", "cert", "key"})
@@ -196,17 +226,21 @@ def _door(path: Path, fields: dict[str, object], key: str) -> HostPort | None:
     value = fields.get(key)
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise _wrong(path, key, 'must be a text, "HOST:PORT"')
-    try:
-        place = HostPort.parse(value)
-    except CallerError as error:
-        raise _wrong(path, key, f"is wrong: {error.sentence}") from error
+    place = _place(path, key, value)
     if place.is_wildcard and (key == "peers" or "peers" not in fields):
         raise _wrong(path, key, f"is {value}, which others cannot connect to: name this node's own address")
     if "certificates" not in fields:
         raise _wrong(path, key, "needs certificates as well: the directory of the node's key and certificates")
     return place
+
+
+def _place(path: Path, key: str, value: object) -> HostPort:
+    if not isinstance(value, str):
+        raise _wrong(path, key, 'must be a text, "HOST:PORT"')
+    try:
+        return HostPort.parse(value)
+    except CallerError as error:
+        raise _wrong(path, key, f"is wrong: {error.sentence}") from error
 
 
 def _guard_is_external(path: Path, fields: dict[str, object]) -> bool:

@@ -23,6 +23,7 @@ from quorate.peers.client import Peers
 from quorate.peers.identity import NodeIdentity
 from quorate.peers.server import Handler, PeerServer, TlsDoor
 from quorate.peers.tls import NodeTls
+from quorate.server.audit import Audit
 from quorate.server.callers import UserList
 from quorate.server.http import HttpFace
 from quorate.server.https import TlsFace, listen_at
@@ -81,13 +82,13 @@ class Doors:
             self._peer_server = PeerServer(TlsDoor(configuration.peers, self._tls, self._is_member), handler)
         await self._peer_server.start()
 
-    async def open_http(self, app: Starlette) -> None:
-        """Answer clients."""
+    async def open_http(self, app: Starlette, audit: Audit | None = None) -> None:
+        """Answer clients; the audit is told who comes from other machines."""
         self._http = HttpFace(app, self._paths.http_socket)
         await self._http.start()
         if self._listener is not None and self._tls is not None:
             users = UserList(self._tls.instance_id, lambda: self._view.snapshot.users, utc_now)
-            self._https = TlsFace(app, self._listener, self._tls.users_server, users)
+            self._https = TlsFace(app, self._listener, self._tls.users_server, users, audit)
             await self._https.start()
         if self._keeper is not None:
             self._keeper.start()

@@ -15,7 +15,7 @@ from typing import Final
 
 from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
-from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
@@ -117,6 +117,7 @@ def _found(new: NewCluster, access: StoreAccess) -> tuple[Founding, IdentityPems
         name=new.name,
         instance_id=instance_id,
         core_group=GroupId(str(uuid.uuid4())),
+        name_resource=ResourceId(str(uuid.uuid4())),
         node_name=machine.name,
         nodes_authority=AuthorityRecord(nodes.certificate_pem.decode(), nodes.key_pem.decode()),
         users_authority=AuthorityRecord(users.certificate_pem.decode(), users.key_pem.decode()),

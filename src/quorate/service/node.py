@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 import quorate
-from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.errors import CallerError, FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_object, json_text
@@ -23,6 +23,7 @@ from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.context import EngineContext
 from quorate.engine.coordinator import Coordinator
+from quorate.engine.draining import Draining
 from quorate.engine.fence_agents import FenceAgents
 from quorate.engine.fence_watch import FenceWatch
 from quorate.engine.fencing import Fencing
@@ -47,8 +48,11 @@ from quorate.hosting.shared_deadline import SharedDeadline
 from quorate.hypervisor.contract import Hypervisor
 from quorate.peers.admission_messages import ADMISSION_KINDS
 from quorate.peers.messages import Assess, GiverQuestion, OfSession, Prepare, PromiseRequest
+from quorate.resources.network_name import NetworkName
+from quorate.resources.registered_type import registered_types
 from quorate.resources.virtual_machine import VirtualMachine
 from quorate.resources.virtual_machine_configuration import VirtualMachineConfiguration
+from quorate.server.audit import Audit
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.http import build_app
 from quorate.service.admission import Admissions
@@ -57,6 +61,7 @@ from quorate.service.doors import Doors
 from quorate.service.guard_process import guard_starter
 from quorate.service.inspection import Inspection
 from quorate.service.membership import EvictionWatch, take_part
+from quorate.service.mscmrp_door import MscmrpDoor
 from quorate.service.node_services import Services
 from quorate.service.stores import open_stores
 from quorate.service.upkeep import Upkeep
@@ -99,6 +104,7 @@ class Node:
         self._doors = Doors(configuration, self._paths, self._view, self._database)
         if self._view.snapshot.nodes.keys() - self._view.snapshot.admissions.keys():
             await self._database.note_admissions()
+        await self._add_standard_objects()
         self._lease = self._new_lease()
         if not await asyncio.to_thread(self._lease.start, 30.0):
             raise FaultError(Status.ERROR_CLUSTER_NODE_DOWN, "the node's lease could not be written within 30 s")
@@ -130,13 +136,31 @@ class Node:
             configuration.node, self._database, self._view, self._stores.maintenance, self._doors.peers_address
         )
         self._upkeep.start()
-        await self._doors.open_http(build_app(self._services, self._dispatcher))
+        self._audit = Audit(configuration.node, self._database.append_events)
+        self._audit.start()
+        await self._doors.open_http(build_app(self._services, self._dispatcher, audit=self._audit), self._audit)
+        await self._open_mscmrp()
         self._lease.joined()
         await self._say_up()
         self._coordinator.start()
         self._fence_watch.start()
         self._watch.start()
         _log.info("the node is up", pid=os.getpid())
+
+    async def _open_mscmrp(self) -> None:
+        """Speak MS-CMRP, where that is wanted."""
+        settings = self._configuration.mscmrp
+        self._mscmrp: MscmrpDoor | None = None
+        if settings is not None:
+            self._mscmrp = MscmrpDoor(settings, self._services, self._dispatcher, self._view, self._audit)
+            await self._mscmrp.open()
+
+    async def _add_standard_objects(self) -> None:
+        try:
+            if await self._database.add_standard_objects():
+                _log.info("the cluster has its standard objects now")
+        except CallerError as error:
+            _log.warning("the cluster lacks some of its standard objects", sentence=error.sentence)
 
     async def _say_up(self) -> None:
         me, name = self._configuration.node, self._context.node_name
@@ -184,7 +208,12 @@ class Node:
         self._watch = NodeWatch(self._context, self._host_news, self._guard.is_live)
         scripts = self._configuration.scripts_directory
         self._host = Host(
-            (VirtualMachine(self._migrations), VirtualMachineConfiguration(self._migrations)),
+            (
+                VirtualMachine(self._migrations),
+                VirtualMachineConfiguration(self._migrations),
+                NetworkName(),
+                *registered_types(),
+            ),
             RegistryProperties(self._database),
             self._groups,
             monitors=MonitorPool(deadline=self._run_until),
@@ -207,6 +236,7 @@ class Node:
             self._migrations,
             self._groups,
             self._inspection,
+            Draining(self._context, clock.now),
             self._stores.shortest_lease,
         )
         self._dispatcher = Dispatcher(self._services)
@@ -245,7 +275,10 @@ class Node:
         """Go down in the opposite order; what runs is left running for the next daemon."""
         await self._watch.close(sum(vm.instance is not None for vm in self._migrations.all()))
         await self._upkeep.close()
+        if self._mscmrp is not None:
+            await self._mscmrp.close()
         await self._doors.close_http()
+        await self._audit.close()
         await self._doors.close_peers()
         await self._fence_watch.close()
         await self._fencing.close()

@@ -4,17 +4,26 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
 from quorate.clusapi.json_types import JsonObject
-from quorate.clusapi.states import GroupMoveFlags, NodeState, NodeStatus, VmResdllContext
+from quorate.clusapi.states import (
+    GroupMoveFlags,
+    NodePauseFlags,
+    NodeResumeFailbackType,
+    NodeState,
+    NodeStatus,
+    VmResdllContext,
+)
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.engine.context import EngineContext
+from quorate.engine.draining import Draining
 from quorate.engine.fence_agents import FenceAgents
 from quorate.engine.groups import Groups
 from quorate.engine.migrations import Migrations
@@ -41,6 +50,7 @@ class Services:
         migrations: Migrations,
         groups: Groups,
         inspection: Inspection,
+        draining: Draining,
         shortest_lease: float,
     ) -> None:
         """Hand on to these."""
@@ -51,6 +61,7 @@ class Services:
         self._migrations = migrations
         self._groups = groups
         self._inspection = inspection
+        self._draining = draining
         self._fence_agents = FenceAgents(configuration.fence_directory)
 
     @property
@@ -166,34 +177,36 @@ class Services:
 
     async def pause_node(self, node_id: NodeId, context: CallContext) -> Status:
         """Let a node take no new groups."""
-        await self._set_paused(node_id, True, context)
+        await self._draining.pause(node_id, self._telling(EventKind.NODE_PAUSED, node_id, context))
         return Status.ERROR_SUCCESS
 
-    async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
-        """End a pause and a quarantine."""
-        node = (await self.database.snapshot()).node(node_id)
-        if not node.paused and not node.status & NodeStatus.QUARANTINED:
-            sentence = f"{self._context.name_of(node_id)} is neither paused nor quarantined"
-            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_PAUSED, sentence)
-        await self._set_paused(node_id, False, context)
+    async def drain_node(
+        self, node_id: NodeId, target: NodeId | None, flags: NodePauseFlags, context: CallContext
+    ) -> Status:
+        """Pause a node and begin to move everything off it."""
+        await self._draining.drain(node_id, target, flags, self._telling(EventKind.NODE_DRAIN, node_id, context))
         return Status.ERROR_SUCCESS
 
-    async def _set_paused(self, node: NodeId, paused: bool, context: CallContext) -> None:
-        name = self._context.name_of(node)
-        kind = EventKind.NODE_PAUSED if paused else EventKind.NODE_RESUMED
-        sentence = f"{name} was {'paused and takes no new groups' if paused else 'resumed'}"
-        event = self._context.event(kind, GroupId(node), sentence)
-        named = EventRecord.of(
-            kind,
-            time=event.time,
-            node=self._context.node,
-            object_id=node,
-            object_name=name,
-            sentence=sentence,
-            actor=context.actor,
-            operation_id=context.operation_id,
-        )
-        await self.database.set_node_paused(node, paused, events=(named,))
+    async def resume_node(self, node_id: NodeId, failback: NodeResumeFailbackType, context: CallContext) -> Status:
+        """End a pause, a drain and a quarantine."""
+        await self._draining.resume(node_id, failback, self._telling(EventKind.NODE_RESUMED, node_id, context))
+        return Status.ERROR_SUCCESS
+
+    def _telling(self, kind: EventKind, node: NodeId, context: CallContext) -> Callable[[str], tuple[EventRecord, ...]]:
+        def tell(sentence: str) -> tuple[EventRecord, ...]:
+            event = EventRecord.of(
+                kind,
+                time=datetime.now(UTC),
+                node=self._context.node,
+                object_id=node,
+                object_name=self._context.name_of(node),
+                sentence=sentence,
+                actor=context.actor,
+                operation_id=context.operation_id,
+            )
+            return (event,)
+
+        return tell
 
     # --- virtual machines ------------------------------------------------------------------------------------------
 

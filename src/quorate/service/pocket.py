@@ -1,6 +1,7 @@
 """The pocket cluster: several nodes on one machine, without root, in one directory (`pocket_files`)."""
 
 import asyncio
+import json
 import os
 import sys
 from itertools import islice
@@ -15,8 +16,10 @@ from quorate.clusapi.json_types import json_int, json_objects, json_text
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.sqlite import SqliteStore
+from quorate.service.configuration import MscmrpSettings, read_configuration
 from quorate.service.keeper import KEEPER_LOG, OFF_MARK, PATIENCE, open_log
 from quorate.service.pocket_files import configure, configured, make_private, remove_runtime, write_cluster_file
+from quorate.service.pocket_mscmrp import check_free, of_node, parse_mscmrp, write_mscmrp
 from quorate.service.pocket_processes import (
     QemuProcess,
     daemon_pids,
@@ -30,7 +33,7 @@ from quorate.service.pocket_processes import (
 )
 from quorate.service.pocket_rest import Tell, rest
 
-__all__ = ["DEFAULT_NODES", "default_directory", "end", "is_up", "start", "stop"]
+__all__ = ["DEFAULT_NODES", "default_directory", "end", "is_up", "mscmrp_places", "start", "stop"]
 
 START_TIMEOUT: Final = 30.0
 KEEPER_PATIENCE: Final = PATIENCE + 20.0
@@ -39,22 +42,34 @@ DEFAULT_NODES: Final = 3
 MAXIMUM_NODES: Final = 16
 
 
-def start(directory: Path, nodes: int | None = None) -> int:
+def start(
+    directory: Path, nodes: int | None = None, mscmrp: str | None = None, *, endpoint_mapper: bool = False
+) -> int:
     """Start the cluster, making it first if it is not there; return its number of nodes when every one answers.
 
-    Without a number it has the nodes that it has, or three.
+    Without a number it has the nodes that it has, or three. ``mscmrp`` is "HOST:PORT" at which the first node speaks
+    MS-CMRP, the others at the ports that follow, or "off"; left out, it is as it was.
 
     Raises:
-        CallerError: 87, a number of nodes that cannot be, or fewer than there are.
-        RefusalError: 5010, it is up, and would need more nodes.
+        CallerError: 87, a number of nodes that cannot be, or fewer than there are; no such place for MS-CMRP.
+        RefusalError: 5010, it is up, and would need more nodes; 1056, it is up and speaks MS-CMRP somewhere else.
+        FaultError: 1117, an address for MS-CMRP cannot be had.
         FaultError: it did not come up; what its daemons said is in the message.
     """
     if nodes is not None and not 1 <= nodes <= MAXIMUM_NODES:
         raise CallerError(Status.ERROR_INVALID_PARAMETER, f"nodes: {nodes} is not between 1 and {MAXIMUM_NODES}")
+    if mscmrp is None and endpoint_mapper:
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, "--endpoint-mapper tells where MS-CMRP is: give --mscmrp too")
+    first = None if mscmrp is None else parse_mscmrp(mscmrp, endpoint_mapper=endpoint_mapper)
     directory = directory.absolute()
     make_private(directory)
     members = asyncio.run(_members(directory, nodes))
-    write_cluster_file(directory, {name: configure(directory, id_) for id_, name in members.items()})
+    places = {name: configure(directory, id_) for id_, name in members.items()}
+    if mscmrp is not None:
+        _speak_mscmrp(directory, tuple(members), first)
+    write_cluster_file(directory, places)
+    if not is_up(directory):
+        check_free(mscmrp_places(directory).values())
     for id_ in members:
         (directory / "nodes" / id_ / OFF_MARK).unlink(missing_ok=True)
     if keeper_pid(directory) is None:
@@ -101,6 +116,32 @@ def _end_qemus_and_guards(directory: Path) -> None:
     kill_qemus(nodes)
     end_processes(guard_pids(nodes), PATIENCE)
     remove_runtime(directory)
+
+
+def _speak_mscmrp(directory: Path, nodes: tuple[NodeId, ...], first: MscmrpSettings | None) -> None:
+    """Have the nodes speak MS-CMRP there; nothing is written where it is so already."""
+    ordered = sorted(nodes, key=int)
+    paths = [directory / "nodes" / node / "node.toml" for node in ordered]
+    wanted = {path: of_node(first, index) for index, path in enumerate(paths)}
+    changed = {path: settings for path, settings in wanted.items() if read_configuration(path).mscmrp != settings}
+    if changed and is_up(directory):
+        raise RefusalError(
+            Status.ERROR_SERVICE_ALREADY_RUNNING,
+            f"the pocket cluster in {directory} is up and speaks MS-CMRP elsewhere or not at all; take it down first",
+        )
+    for path, settings in changed.items():
+        write_mscmrp(path, settings)
+
+
+def mscmrp_places(directory: Path) -> dict[NodeId, MscmrpSettings]:
+    """Where the nodes of a pocket cluster speak MS-CMRP, by number; of those that do."""
+    nodes = json_objects(json.loads((directory / CLUSTER_FILE).read_text(encoding="utf-8")), "nodes")
+    found: dict[NodeId, MscmrpSettings] = {}
+    for node in sorted((json_text(node, "id") for node in nodes), key=int):
+        settings = read_configuration(directory / "nodes" / node / "node.toml").mscmrp
+        if settings is not None:
+            found[NodeId(node)] = settings
+    return found
 
 
 async def _members(directory: Path, nodes: int | None) -> dict[NodeId, str]:

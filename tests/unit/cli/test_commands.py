@@ -55,7 +55,7 @@ Cluster pocket
 
  Group           Node    State     Type   Resources
  ──────────────────────────────────────────────────
- Cluster Group   node1   Offline      1           0"""
+ Cluster Group   node1   Offline      1           1"""
 
 MIGRATION = """\
 web1:   0 %, preparing
@@ -204,10 +204,53 @@ def test_dependencies_names_and_groups_are_changed(shell: Shell) -> None:
     assert shell("resource rename c gamma")[0] == 0
     assert shell("group rename spare rest")[0] == 0
     listed = json.loads(shell("resource list --json")[1])["resources"]
-    assert {(item["name"], item["group"]) for item in listed} == {("a", "rest"), ("b", "rest"), ("gamma", "rest")}
+    assert {item["name"] for item in listed if item["group"] == "rest"} == {"a", "b", "gamma"}
     assert shell("group delete rest")[0] == 1
     assert [shell(f"resource delete {name}")[0] for name in ("a", "b", "gamma")] == [0, 0, 0]
     assert [shell(f"group delete {name}")[0] for name in ("rest", "scripts")] == [0, 0]
+
+
+def test_group_sets_are_made_and_say_who_waits_for_whom(shell: Shell) -> None:
+    assert "no group sets" in shell("group-set list")[1]
+    for name in ("web", "app", "db"):
+        assert shell(f"group create {name}")[0] == 0
+    for name in ("front", "back"):
+        assert shell(f"group-set create {name}")[0] == 0
+    assert shell("group-set add front web app")[0] == shell("group-set add back db")[0] == 0
+    assert shell("group-set add back web")[0] == 2
+    assert shell("group-set add back web --move")[0] == shell("group-set remove web")[0] == 0
+    assert shell("group-set depend front back")[0] == 0
+    assert shell("group-set depend front")[0] == shell("group-set add front")[0] == 2
+    assert shell("group-set set front ReadyCount=1")[0] == 0
+    listed = json.loads(shell("group-set list --json")[1])["group_sets"]
+    assert [(one["name"], one["groups"], one["depends_on"], one["ready_count"]) for one in listed] == [
+        ("back", ["db"], "", 0xFFFFFFFF),
+        ("front", ["app"], "[back]", 1),
+    ]
+    assert "[back]" in shell("group-set list")[1]
+    assert shell("group depend web app")[0] == shell("group depend web --group-set back")[0] == 0
+    assert shell("group depend web")[0] == shell("group depend web app --group-set back")[0] == 2
+    assert run(["group", "depend", "web", "--expression", "[app] or [db]"]) == 0
+    assert shell("group-set delete back")[0] == 1
+    assert shell("group undepend web db")[0] == shell("group undepend web --group-set back")[0] == 0
+    assert shell("group-set undepend front back")[0] == shell("group-set delete back")[0] == 0
+    assert run(["group-set", "depend", "front", "--expression", ""]) == 0
+
+
+def test_types_are_registered_and_what_a_group_holds_goes_by_force(shell: Shell) -> None:
+    assert shell("type create Strange")[0] == 0
+    types = {one["name"]: one for one in json.loads(shell("type list --json")[1])["types"]}
+    assert (types["Strange"]["refusal"], types["Generic Script"]["refusal"]) == ("", "")
+    assert types["Physical Disk"]["refusal"]
+    assert "Strange" in shell("type list")[1]
+    assert shell("group create g")[0] == 0
+    assert run(["resource", "create", "it", "--group", "g", "--type", "Strange"]) == 0
+    assert run(["resource", "create", "disk", "--group", "g", "--type", "Physical Disk"]) == 1
+    assert shell("resource restart it")[0] == 1
+    assert shell("resource online it")[0] == shell("resource restart it")[0] == shell("resource offline it")[0] == 0
+    assert shell("type delete Strange")[0] == 1
+    assert shell("group delete g")[0] == 1
+    assert shell("group delete g --force")[0] == shell("type delete Strange")[0] == 0
 
 
 def test_delete_asks_and_takes_silence_for_no(shell: Shell) -> None:

@@ -215,7 +215,7 @@ def test_dependencies_names_and_groups_are_changed_as_a_c_program_does_it(
     assert capi.CanResourceBeDependent(a, b) is True
     assert capi.AddClusterResourceDependency(a, b) == 0
     assert capi.AddClusterResourceDependency(a, b) == 5003
-    assert capi.AddClusterResourceDependency(b, a) == capi.AddClusterResourceDependency(a, a) == 1059
+    assert (capi.AddClusterResourceDependency(b, a), capi.AddClusterResourceDependency(a, a)) == (1059, 87)
     assert capi.AddClusterResourceDependency(a, far) == 87
     assert (capi.CanResourceBeDependent(b, a), capi.GetLastError()) == (False, 1059)
     ids = {"b": b.object_id(), "c": c.object_id()}

@@ -10,6 +10,7 @@ from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, ResourceId
+from quorate.clusapi.resource_types import STANDARD_TYPES
 from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database import keys
@@ -80,7 +81,11 @@ def test_a_new_cluster_has_what_every_cluster_has() -> None:
         assert core.group_type == GroupType.CORE_CLUSTER
         assert snapshot.owner_of(core.id) == NODE1
         assert snapshot.ownership[core.id].value.epoch == 1
-        assert {*snapshot.resource_types} == {"Virtual Machine", "Virtual Machine Configuration", "Generic Script"}
+        assert {*snapshot.resource_types} == {*STANDARD_TYPES}
+        name = snapshot.resource("cluster name")
+        assert (name.id, name.group_id, name.type) == (snapshot.cluster.name_resource, core.id, "Network Name")
+        assert name.parameters.text("Name") == "demo"
+        assert snapshot.is_bare(core)
         assert snapshot.resource_type("VIRTUAL MACHINE").properties.number("IsAlivePollInterval") == 60_000
 
     with_cluster(body)
@@ -262,7 +267,8 @@ def test_renaming_moves_the_name() -> None:
         assert snapshot.find_group("web1") is None
         await database.create_group("web1", 9999, NODE1)
         await database.rename_cluster("other")
-        assert (await database.snapshot()).cluster.name == "other"
+        renamed = await database.snapshot()
+        assert renamed.cluster.name == renamed.resource("Cluster Name").parameters.text("Name") == "other"
         assert await status_of(database.rename_group(GroupId("no"), "x")) == Status.ERROR_GROUP_NOT_FOUND
 
     with_cluster(body)

@@ -8,7 +8,7 @@ import pytest
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind, EventRecord
-from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.states import GroupType
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, RECORD_VERSIONS, LevelRange
@@ -39,6 +39,7 @@ FOUNDING = Founding(
     name="Prod",
     instance_id="11111111-2222-3333-4444-555555555555",
     core_group=GroupId("99999999-2222-3333-4444-555555555555"),
+    name_resource=ResourceId("99999999-2222-3333-4444-666666666666"),
     node_name="alpha",
     nodes_authority=AuthorityRecord("nodes certificate", "nodes key"),
     users_authority=AuthorityRecord("users certificate", "users key"),

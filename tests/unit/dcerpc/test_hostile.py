@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.system.soak import soaking
 from tests.unit.dcerpc import exchanges
+from tests.unit.dcerpc.mutations import mutate
 from tests.unit.dcerpc.world import (
     ALICE,
     OPEN_ECHO,
@@ -63,28 +64,6 @@ SEEDS = [
     pack_pdu(PduType.ORPHANED, 7, Bare()),
     *requests(),
 ]
-
-
-def mutate(dice: Random, data: bytes) -> bytes:
-    damaged = bytearray(data)
-    for _ in range(dice.choice((0, 0, 1, 1, 2, 5))):
-        match dice.randrange(5):
-            case 0:
-                damaged[dice.randrange(len(damaged))] = dice.randrange(256)
-            case 1:
-                damaged[dice.randrange(16)] = dice.choice((0, 1, 2, 3, 4, 0x80, 0xFF))
-            case 2:
-                at = dice.randrange(0, len(damaged), 4)
-                damaged[at : at + 4] = dice.choice((b"\xff\xff\xff\xff", bytes(4), b"\0\0\0\x80", b"\1\0\0\0"))
-            case 3:
-                at = dice.randrange(len(damaged))
-                damaged[at:at] = dice.randbytes(dice.randrange(1, 64))
-            case _:
-                del damaged[dice.randrange(16, len(damaged) + 1) :]
-        damaged = damaged or bytearray(data)
-    if dice.random() < 0.7 and len(damaged) >= 16:
-        damaged[8:10] = len(damaged).to_bytes(2, "little")  # so that it is looked into
-    return bytes(damaged)
 
 
 async def pester(server: RpcServer, dice: Random) -> None:

@@ -544,6 +544,76 @@ def test_too_many_handles_are_refused() -> None:
     run(test)
 
 
+def test_too_many_handles_of_all_clients_are_refused_and_closed_ones_make_room() -> None:
+    async def test() -> None:
+        async with serving(World(), Limits(all_handles=3)) as server, logged_on(server) as client:
+            handle = await open_thing(client, "one")
+            async with logged_on(server) as other:
+                for number in range(2):
+                    await open_thing(other, str(number))
+                for full in (client, other):
+                    with pytest.raises(RpcFault) as caught:
+                        await open_thing(full, "four")
+                    assert caught.value.code == FaultCode.OUT_OF_MEMORY
+                await client.invoke(OPNUMS["close"], CLOSE, HandleIn(handle))
+                assert await open_thing(client, "another")
+            await until(lambda: server.handles == 1)
+            assert [await open_thing(client, str(number)) for number in range(2)]
+
+    run(test)
+
+
+def test_requests_in_fragments_have_one_room_on_all_connections() -> None:
+    async def test() -> None:
+        async with serving(World(), Limits(all_requests=1000)) as server:
+            first, second = await Bare5.open(server), await Bare5.open(server)
+            for one in (first, second):
+                await one.bind()
+            first.writer.write(fragment(7, bytes(900), PduFlags.FIRST) + pack_pdu(PduType.CANCEL, 99, Bare()))
+            assert isinstance(await first.ask(fragment(8, b"whole", PduFlags(3))), Response)
+            answer = await second.ask(fragment(7, bytes(900), PduFlags.FIRST))
+            assert isinstance(answer, Fault) and answer.status == FaultCode.OUT_OF_MEMORY
+            await first.close()
+            await until(lambda: not server.connections)
+            third = await Bare5.open(server)
+            await third.bind()
+            third.writer.write(fragment(7, bytes(900), PduFlags.FIRST))
+            assert isinstance(await third.ask(fragment(7, b"", PduFlags.LAST)), Response)
+            for one in (second, third):
+                await one.close()
+
+    run(test)
+
+
+@with_server()
+async def test_nothing_is_kept_for_who_may_not_call(server: RpcServer, bare: Bare5) -> None:
+    await bare.bind(PresentationContext(0, ECHO, (NDR32,)))
+    answer = await bare.ask(fragment(7, bytes(1000), PduFlags.FIRST))
+    assert isinstance(answer, Fault) and answer.status == FaultCode.ACCESS_DENIED
+    assert await bare.next() is None
+
+
+def test_no_request_is_taken_of_who_does_not_read_the_answers() -> None:
+    async def test() -> None:
+        world = World()
+        world.let_finish.set()
+        async with serving(world) as server:
+            bare = await Bare5.open(server)
+            await bare.bind()
+            bare.writer.transport.set_write_buffer_limits(1 << 30)
+            for call_id in range(2, 2000):
+                bare.writer.write(fragment(call_id, bytes(50_000), PduFlags(3)))
+            bare.writer.write(fragment(2000, b"", PduFlags(3), OPNUMS["finish"]))
+            await asyncio.sleep(0.5)
+            assert world.ended == [], "the last request is behind a hundred megabytes that nobody takes"
+            (connection,) = server._connections
+            assert connection._writer.transport.get_write_buffer_size() < 16 << 20
+            bare.writer.transport.abort()
+            await until(lambda: not server.connections)
+
+    run(test)
+
+
 def test_too_many_connections_and_strangers_are_sent_away() -> None:
     async def test() -> None:
         async with serving(World(), Limits(connections=3, strangers=2)) as server, logged_on(server) as client:
@@ -559,6 +629,20 @@ def test_too_many_connections_and_strangers_are_sent_away() -> None:
                 await late.close()
             for stranger in strangers[1:]:
                 await stranger.close()
+
+    run(test)
+
+
+def test_strangers_of_one_address_do_not_take_the_places_of_others() -> None:
+    async def test() -> None:
+        async with serving(World(), Limits(strangers=4, strangers_of_source=2)) as server:
+            strangers = [await Bare5.open(server) for _ in range(3)]
+            assert await strangers[2].next() is None
+            elsewhere = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+            other = Bare5(*elsewhere)
+            assert isinstance(await other.bind(), BindAck)
+            for one in (*strangers, other):
+                await one.close()
 
     run(test)
 

@@ -21,6 +21,8 @@ from quorate.engine.lease import LeaseKeeper, lease_to_brain, lease_to_database
 ME = NodeId("1")
 KEY = keys.lease(ME)
 QUICK = Terms(delay=0.02, duration=0.3, resilience=1.0)
+LONG = replace(QUICK, duration=60.0)
+"""For what must not lapse, however long the machine is busy with something else."""
 
 
 class Leash(MemoryBlockingStore):
@@ -112,12 +114,14 @@ def rig() -> Iterator[Rig]:
 
 
 def test_it_holds_and_renews_with_what_its_view_and_the_properties_say(rig: Rig) -> None:
+    rig.terms = LONG
     assert rig.keeper.start(5.0)
-    assert rig.keeper.is_held and rig.keeper.may_run and rig.keeper.is_writable
-    assert rig.record() == Lease("me.1", 1, 0.3, seen=17, resilience=1.0, joining=True)
+    assert rig.keeper.is_held and rig.keeper.may_run
+    first = next(entry for entry in rig.log if isinstance(entry, Lease))
+    assert first == Lease("me.1", 1, 60.0, seen=17, resilience=1.0, joining=True)
     since = rig.keeper.since_revision
-    rig.seen, rig.terms = 18, replace(QUICK, duration=0.4)
-    wait_for(lambda: rig.record().seen == 18 and rig.record().duration == 0.4)
+    rig.seen, rig.terms = 18, replace(QUICK, duration=70.0)
+    wait_for(lambda: rig.record().seen == 18 and rig.record().duration == 70.0)
     wait_for(lambda: rig.record().sequence > 4)
     assert rig.keeper.since_revision == since == 1 and rig.keeper.incarnation == "me.1"
     assert rig.deadlines() == sorted(rig.deadlines())
@@ -145,16 +149,18 @@ def test_silence_is_a_lapse_and_the_next_answer_another_incarnation(rig: Rig) ->
 
 
 def test_promises_carry_it_on_and_are_told_to_the_guard(rig: Rig) -> None:
+    rig.terms = LONG
     assert rig.keeper.start(5.0)
     rig.silent = True
     wait_for(lambda: not rig.keeper.is_writable)
     sent = boottime()
-    rig.keeper.promised(sent, 0.3, capped=False)
-    assert rig.deadlines()[-1] == rig.keeper.deadline == pytest.approx(sent + 0.3)
-    wait_for(lambda: not rig.keeper.is_held)
-    assert rig.keeper.may_run and rig.keeper.incarnation == "me.1"
+    rig.keeper.promised(sent, 60.0, capped=False)
+    assert rig.deadlines()[-1] == rig.keeper.deadline == pytest.approx(sent + 60.0)
+    holder = rig.keeper.holder()
+    between = (holder.lease_until + holder.deadline) / 2
+    assert not holder.is_held(between) and holder.may_run(between)
     rig.silent = False
-    wait_for(lambda: rig.keeper.is_held)
+    wait_for(lambda: rig.keeper.is_writable)
     assert rig.keeper.incarnation == "me.1"
 
 
@@ -179,6 +185,7 @@ def test_what_an_earlier_daemon_has_left_with_the_guard_is_shortened_by_the_firs
 
 
 def test_a_lost_answer_is_made_good_by_the_next_renewal(rig: Rig) -> None:
+    rig.terms = LONG
     assert rig.keeper.start(5.0)
     rig.mute = True
     sequence = rig.record().sequence
@@ -189,7 +196,7 @@ def test_a_lost_answer_is_made_good_by_the_next_renewal(rig: Rig) -> None:
 
 
 def test_an_ended_lease_is_noticed_and_another_incarnation_begins(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brain, "REST", 0.1)
+    monkeypatch.setattr(brain, "REST", 0.5)
     assert rig.keeper.start(5.0)
     ended_at = boottime()
     rig.end()
@@ -206,7 +213,7 @@ def test_an_evicted_node_lets_its_lease_run_out(rig: Rig) -> None:
     sequence = rig.record().sequence
     rig.is_member = True
     wait_for(lambda: rig.keeper.is_held)
-    assert rig.record().sequence == sequence + 1
+    assert rig.record().sequence > sequence
 
 
 def test_whatever_breaks_it_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

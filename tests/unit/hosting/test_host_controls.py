@@ -1,6 +1,8 @@
+import asyncio
+
 import pytest
-from tests.unit.hosting.fakes import ToyType
-from tests.unit.hosting.hosted_world import APP, ONLINE, World, host_test
+from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, ToyType
+from tests.unit.hosting.hosted_world import APP, GROUP, OFFLINE, ONLINE, RESOURCES, World, host_test, until
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import FaultError
@@ -15,6 +17,7 @@ from quorate.clusapi.property_lists import (
     parse_property_list,
     parse_sz,
 )
+from quorate.clusapi.states import ResourceState
 from quorate.clusapi.status import Status
 from quorate.hosting.cluster_handling import PlainClusterHandling
 from quorate.hosting.common_properties import RESOURCE_COMMON, TYPE_COMMON
@@ -22,13 +25,49 @@ from quorate.hosting.contract import (
     NOT_MINE,
     ControlAnswer,
     ControlResult,
+    Parameters,
+    PropertyOwner,
     PropertyScope,
     ResourceFacts,
     ResourceProperties,
 )
+from quorate.hosting.host import Host
 from quorate.hosting.resource_type import TypeTraits
 
 # --- Control codes -------------------------------------------------------------------------------------------------
+
+
+class SlowProperties(MemoryProperties):
+    """Answers a read when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+
+    async def read(self, owner: PropertyOwner) -> Parameters:
+        await self.may_answer.wait()
+        return await super().read(owner)
+
+
+def test_a_resource_that_is_just_being_opened_is_waited_for() -> None:
+    async def main() -> None:
+        toy, store = ToyType(), SlowProperties()
+        host = Host([toy], store, MemoryRunStates())
+        attaching = asyncio.create_task(host.attach_group(GROUP, RESOURCES, OFFLINE))
+        await until(lambda: host.state(APP) is ResourceState.OFFLINE)
+        asking = asyncio.create_task(host.resource_control(APP, codes.CLUSCTL_RESOURCE_GET_CHARACTERISTICS, None))
+        starting = asyncio.create_task(host.online_resource(APP))
+        await until(lambda: bool(host._resources[APP]._opening._waiters))
+        store.may_answer.set()
+        async with asyncio.timeout(5):
+            await asyncio.gather(attaching, starting)
+            assert (await asking).status == 0
+            await host.wait_settled(GROUP.id)
+        assert toy.log.index("open app") < toy.log.index("control app")
+        assert host.state(APP) is ResourceState.ONLINE
+        await host.close()
+
+    asyncio.run(main())
 
 
 class RecordingCluster(PlainClusterHandling):
@@ -90,6 +129,7 @@ def test_output_that_does_not_fit_is_234_with_the_size_that_would() -> None:
 @pytest.mark.parametrize(
     ("resource", "code", "status"),
     [
+        (APP, 0, Status.ERROR_INVALID_FUNCTION),
         (APP, codes.CLUSCTL_RESOURCE_TYPE_GET_FLAGS, Status.ERROR_INVALID_PARAMETER),
         (APP, codes.CLUSCTL_GROUP_GET_NAME, Status.ERROR_INVALID_PARAMETER),
         (APP, codes.CLUSCTL_RESOURCE_DELETE, Status.ERROR_INVALID_FUNCTION),

@@ -26,6 +26,8 @@ from quorate.clusapi.property_lists import PropertyFormat, parse_sz
 from quorate.clusapi.states import (
     GroupMoveFlags,
     MigrationState,
+    NodePauseFlags,
+    NodeResumeFailbackType,
     NodeState,
     NodeStatus,
     ResourceState,
@@ -69,11 +71,14 @@ class FakeWorld:
     down: set[NodeId] = field(default_factory=set)
     silent_leases: dict[NodeId, int] = field(default_factory=dict)
     paused: set[NodeId] = field(default_factory=set)
+    drains: dict[NodeId, tuple[NodeId | None, NodePauseFlags]] = field(default_factory=dict)
+    resumed: dict[NodeId, NodeResumeFailbackType] = field(default_factory=dict)
     statuses: dict[NodeId, NodeStatus] = field(default_factory=dict)
     controls: list[tuple[NodeId, ResourceId, int, bytes | None]] = field(default_factory=list)
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
     health: dict[NodeId, NodeHealth] = field(default_factory=dict)
+    picture: Picture | None = None
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     def vm(self, group_id: GroupId) -> VmDetails:
@@ -209,8 +214,8 @@ class FakeInspection:
         return StoreStatus(1, 1 << 20, 1 << 19, None, (), ())
 
     def picture(self) -> Picture | None:
-        """Nothing is planned here."""
-        return None
+        """What the test has said; as a rule nothing is planned here."""
+        return self._world.picture
 
 
 class FakeNode:
@@ -301,8 +306,17 @@ class FakeNode:
         self._world.paused.add(node_id)
         return Status.ERROR_SUCCESS
 
-    async def resume_node(self, node_id: NodeId, context: CallContext) -> Status:
+    async def drain_node(
+        self, node_id: NodeId, target: NodeId | None, flags: NodePauseFlags, context: CallContext
+    ) -> Status:
+        """Pause it, and remember how."""
+        self._world.paused.add(node_id)
+        self._world.drains[node_id] = (target, flags)
+        return Status.ERROR_SUCCESS
+
+    async def resume_node(self, node_id: NodeId, failback: NodeResumeFailbackType, context: CallContext) -> Status:
         """End the pause."""
+        self._world.resumed[node_id] = failback
         if node_id not in self._world.paused:
             raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_PAUSED, f"node {node_id} is not paused")
         self._world.paused.discard(node_id)

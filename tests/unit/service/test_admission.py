@@ -13,7 +13,7 @@ from tests.unit.peers.certificates import INSTANCE, OTHER_INSTANCE, Authorities
 
 from quorate.clusapi.addresses import HostPort
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
-from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, LevelRange
@@ -92,6 +92,7 @@ async def cluster(directory: Path, authorities: Authorities, access: StoreAccess
             "prod",
             authorities.instance_id,
             GroupId("99999999-2222-3333-4444-555555555555"),
+            ResourceId("99999999-2222-3333-4444-666666666666"),
             "alpha",
             AuthorityRecord(authorities.nodes.certificate_pem.decode(), authorities.nodes.key_pem.decode()),
             AuthorityRecord(authorities.users.certificate_pem.decode(), authorities.users.key_pem.decode()),

@@ -13,9 +13,11 @@ from quorate.cli.commands.moments import parse_moment, parse_sequence, rfc3339
 from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
 from quorate.client.wire import broken
+from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonObject, json_int, json_objects, json_text
 from quorate.clusapi.operation_values import FieldValue
 from quorate.clusapi.states import ClusterEnum
+from quorate.clusapi.status import Status
 
 _PAGE: Final = 1000
 _NEWEST: Final = 50
@@ -60,14 +62,19 @@ def events(
     filters: dict[str, FieldValue] = {"kind": kind, "object": object, "node": node}
     query = _query(since, until, after) | filters
     names = {} if session.json else _node_names(client)
-    last = 0
-    for event in _found(client, query, limit, everything=since is not None):
-        last = json_int(event, "sequence")
-        _print(event, names)
+    last, has_journal = 0, True
+    try:
+        for event in _found(client, query, limit, everything=since is not None):
+            last = json_int(event, "sequence")
+            _print(event, names)
+    except CallerError as error:
+        has_journal = error.status != Status.ERROR_CALL_NOT_IMPLEMENTED
+        if has_journal or not follow:
+            raise
     if not follow:
         return output.EXIT_SUCCESS
     chosen = {name: value for name, value in filters.items() if value is not None}
-    target = urlencode({"after": last or after or _now(client), **chosen})
+    target = urlencode({"after": last or after or (_now(client) if has_journal else 0), **chosen})
     try:
         for what, event in client.stream(f"/v1/events?{target}"):
             if what == "event":

@@ -1,4 +1,4 @@
-"""``quorate resource create | delete | online | offline | fail`` and ``quorate group create | delete``."""
+"""``quorate resource create | delete | online | offline | restart | fail`` and ``quorate group create | delete``."""
 
 from quorate.cli import output
 from quorate.cli.session import session
@@ -22,15 +22,17 @@ def create_group_(name: str, /) -> int:
     return output.EXIT_SUCCESS
 
 
-def delete_group_(name: str, /) -> int:
+def delete_group_(name: str, /, *, force: bool = False) -> int:
     """Delete a group that holds no resource.
 
     Parameters
     ----------
     name
         The group.
+    force
+        Delete it with all that it holds, which must be offline.
     """
-    session.client().call("DeleteGroup", group=name)
+    session.client().call("DeleteGroup", group=name, force=force or None)
     output.say(f'group "{name}" was deleted', {"group": name})
     return output.EXIT_SUCCESS
 
@@ -98,6 +100,17 @@ def offline_(name: str, /) -> int:
         The resource.
     """
     return _change("OfflineResource", name)
+
+
+def restart_(name: str, /) -> int:
+    """Take a resource offline and bring it online again, with what depends on it and was online.
+
+    Parameters
+    ----------
+    name
+        The resource.
+    """
+    return _change("RestartResource", name)
 
 
 def fail_(name: str, /) -> int:

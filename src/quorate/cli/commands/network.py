@@ -51,6 +51,19 @@ def set_(name: str, /, *assignments: str, private: bool = False) -> int:
     return set_properties(_target(session.client(), name), assignments, private=private)
 
 
+def order_(*networks: str) -> int:
+    """Say in which order the networks are preferred for the cluster's own traffic.
+
+    Parameters
+    ----------
+    networks
+        Every network for internal use, the preferred one first.
+    """
+    session.client().call("SetNetworkPriorityOrder", networks=networks)
+    output.say(f"the order is {', '.join(networks)}", {"networks": list(networks)})
+    return output.EXIT_SUCCESS
+
+
 def _target(client: BlockingClient, name: str) -> Target:
     def control(code: int, data: bytes | None) -> Values:
         return client.call("NetworkControl", network=name, control_code=code, in_buffer=data)

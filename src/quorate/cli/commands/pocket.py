@@ -9,7 +9,9 @@ from quorate.client.address import cluster_place
 from quorate.clusapi.json_types import JsonObject
 
 
-def up(*, nodes: int | None = None, dir: Path | None = None) -> int:
+def up(
+    *, nodes: int | None = None, dir: Path | None = None, mscmrp: str | None = None, endpoint_mapper: bool = False
+) -> int:
     """Start a pocket cluster: several nodes on this machine, without root.
 
     Parameters
@@ -18,15 +20,22 @@ def up(*, nodes: int | None = None, dir: Path | None = None) -> int:
         How many nodes; as many as it has, or three, if left out.
     dir
         Where it lives; the usual place of this account, if left out.
+    mscmrp
+        Where ClusAPI's wire protocol is spoken, HOST:PORT for the first node, the others at the ports that follow;
+        "off" for nowhere. If left out, as before: nowhere, until it was asked for.
+    endpoint_mapper
+        Tell clients at port 135 where that is; the port usually needs root, or CAP_NET_BIND_SERVICE.
     """
     from quorate.service import pocket
 
     directory = _directory(dir)
-    nodes = pocket.start(directory, nodes)
+    nodes = pocket.start(directory, nodes, mscmrp, endpoint_mapper=endpoint_mapper)
+    spoken = {str(node): str(settings.listen) for node, settings in pocket.mscmrp_places(directory).items()}
+    wire = f"MS-CMRP is spoken at {', '.join(spoken.values())}\n" if spoken else ""
     output.say(
-        f"pocket cluster of {nodes} nodes is up in {directory}\n"
+        f"pocket cluster of {nodes} nodes is up in {directory}\n{wire}"
         f"next: quorate vm create vm1 --guest builtin; quorate vm start vm1; quorate vm migrate vm1",
-        {"directory": str(directory), "nodes": nodes},
+        {"directory": str(directory), "nodes": nodes, "mscmrp": spoken},
     )
     return output.EXIT_SUCCESS
 

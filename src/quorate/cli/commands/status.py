@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from quorate.cli import output
-from quorate.cli.commands.tables import group_rows, network_rows, node_rows, reason_lines, vm_rows
+from quorate.cli.commands.tables import drain_lines, group_rows, network_rows, node_rows, reason_lines, vm_rows
 from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.json_types import JsonObject, json_object, json_objects, json_text
@@ -64,6 +64,9 @@ def _page(facts: JsonObject) -> "RenderableType":
     silence = json_text(json_object(facts, "cluster"), "database")
     if silence:
         parts.insert(0, Text(silence, style="yellow"))
+    drains = drain_lines(json_objects(facts, "nodes"))
+    if drains:
+        parts.append(Text(drains + "\n"))
     reasons = reason_lines([*machines, *others])
     if reasons:
         parts.append(Text(reasons + "\n"))

@@ -91,11 +91,30 @@ def vm_rows(machines: Sequence[JsonObject], title: str = "") -> "RenderableType"
             json_text(machine, "node"),
             _condition(machine, "vm_state_name"),
             output.words(json_text(machine, "resource_state_name")),
-            migration_words(MigrationProgress.from_json(json_object(machine, "migration"))),
+            _move_words(machine),
         )
         for machine in machines
     ]
     return output.table(title, ("Virtual machine", "Node", "VM", "Resource", "Migration"), rows)
+
+
+def _move_words(machine: JsonObject) -> str:
+    """Its migration in a few words; what waits to leave a node that is being drained has none yet."""
+    progress = MigrationProgress.from_json(json_object(machine, "migration"))
+    return "queued" if machine.get("queued") and not progress.is_running else migration_words(progress)
+
+
+def drain_lines(nodes: Sequence[JsonObject]) -> str:
+    """How the drains of nodes stand, a line each; empty when there is none to speak of."""
+    drains = [json_object(node, "drain") for node in nodes if node.get("drain")]
+    told = [drain for drain in drains if json_text(drain, "stage") != "completed"]
+    lines = []
+    for drain in told:
+        lines.append(json_text(drain, "sentence"))
+        if json_text(drain, "stage") != "failed":  # its own sentence names them already
+            troubles = json_objects(drain, "troubles")
+            lines += [f"  {json_text(one, 'group')}: {json_text(one, 'sentence')}" for one in troubles]
+    return "\n".join(lines)
 
 
 def group_rows(groups: Sequence[JsonObject], title: str = "") -> "RenderableType":

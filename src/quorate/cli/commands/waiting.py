@@ -1,15 +1,17 @@
 """Waiting until something is no longer pending."""
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import FaultError
-from quorate.clusapi.json_types import JsonObject, json_int, json_text
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_object, json_text
 from quorate.clusapi.states import GroupState, ResourceState
 from quorate.clusapi.status import Status
 
 _LOOK_EVERY: Final = 0.1
+_LOOK_AT_DRAIN_EVERY: Final = 0.5
 
 
 def settled_vm(client: BlockingClient, vm: str, timeout: float) -> JsonObject:
@@ -33,7 +35,26 @@ def settled_group(client: BlockingClient, group: str, timeout: float) -> tuple[G
         _pause(deadline, f'"{group}" is still pending')
 
 
-def _pause(deadline: float, sentence: str) -> None:
+def drained_node(
+    client: BlockingClient, node: str, timeout: float, tell: Callable[[str], None]
+) -> Mapping[str, JsonValue]:
+    """The facts of a node's drain once that is over; ``tell`` hears how it goes. Empty when the node was resumed."""
+    deadline = time.monotonic() + timeout
+    found = client.call("GetNodeId", node=node).text("id")
+    told = ""
+    while True:
+        nodes = client.call("ListNodes").objects("nodes")
+        drain = next((json_object(one, "drain") for one in nodes if json_text(one, "id") == found), {})
+        if drain.get("stage") != "draining":
+            return drain
+        sentence = json_text(drain, "sentence")
+        if sentence != told:
+            tell(sentence)
+            told = sentence
+        _pause(deadline, sentence, _LOOK_AT_DRAIN_EVERY)
+
+
+def _pause(deadline: float, sentence: str, every: float = _LOOK_EVERY) -> None:
     if time.monotonic() > deadline:
         raise FaultError(Status.WAIT_TIMEOUT, f"{sentence}; it goes on, only this command stops waiting")
-    time.sleep(_LOOK_EVERY)
+    time.sleep(every)

@@ -50,7 +50,8 @@ class ClusterVersionInfo:
 def OpenCluster(cluster_name: str | None = None) -> ClusterHandle:
     """Open a cluster: None is the usual place, else a cluster's directory, a node's socket or "https://HOST:PORT".
 
-    Raises ClusterError when no node of it answers.
+    "ncacn_ip_tcp:HOST[PORT]" is any server of MS-CMRP, with the account that the environment names. Raises ClusterError
+    when no node of it answers.
     """
     return OpenClusterEx(cluster_name, CLUSAPI_ALL_ACCESS)
 

@@ -92,6 +92,12 @@ class GroupHandle(Handle):
     kind = "HGROUP"
 
 
+class GroupSetHandle(Handle):
+    """HGROUPSET."""
+
+    kind = "HGROUPSET"
+
+
 class ResourceHandle(Handle):
     """HRESOURCE."""
 

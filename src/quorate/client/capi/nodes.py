@@ -12,7 +12,9 @@ from quorate.client.capi.handles import (
     valid,
     wants_full_access,
 )
+from quorate.clusapi.errors import CallerError
 from quorate.clusapi.states import NodeState
+from quorate.clusapi.status import Status
 
 __all__ = [
     "CloseClusterNode",
@@ -25,7 +27,9 @@ __all__ = [
     "OpenClusterNodeById",
     "OpenClusterNodeEx",
     "PauseClusterNode",
+    "PauseClusterNodeEx",
     "ResumeClusterNode",
+    "ResumeClusterNodeEx",
 ]
 
 
@@ -72,9 +76,33 @@ def PauseClusterNode(node: object) -> int:
     return _change(node, "PauseNode")
 
 
+def PauseClusterNodeEx(node: object, drain: bool, flags: int = 0, drain_target: object = None) -> int:
+    """Pause the node and, with ``drain``, begin to move everything off it: 5962 while that goes on, 5005 and 5050."""
+
+    def change() -> int:
+        target = None if drain_target is None else valid(drain_target, NodeHandle).object_id()
+        handle = valid(node, NodeHandle)
+        inputs = {"drain": True, "flags": flags, "target": target} if drain else {}
+        return handle.call("PauseNode", node=handle.object_id(), **inputs).number("status")
+
+    return status_of(change)
+
+
 def ResumeClusterNode(node: object) -> int:
     """End the pause."""
     return _change(node, "ResumeNode")
+
+
+def ResumeClusterNodeEx(node: object, failback_type: int, reserved: int = 0) -> int:
+    """End the pause and a drain, with a CLUSTER_NODE_RESUME_FAILBACK_TYPE; 87 where the last one is not 0."""
+
+    def change() -> int:
+        handle = valid(node, NodeHandle)
+        if reserved:
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, "the last argument is reserved and must be 0")
+        return handle.call("ResumeNode", node=handle.object_id(), failback=failback_type).number("status")
+
+    return status_of(change)
 
 
 def EvictClusterNode(node: object) -> int:

@@ -195,6 +195,10 @@ class FixedBytes(NdrType[bytes]):
         return source.take(self._size)
 
 
+MOST_PADDED: Final = 1024 * 1024
+"""Bytes that are filled up with zeros at most: how many is what the other side has asked for, at no cost to itself."""
+
+
 class ConformantBytes(NdrType[bytes]):
     """Bytes with their number before them. With ``padded``, fewer than ``size_is`` says are filled up with zeros."""
 
@@ -218,7 +222,10 @@ class ConformantBytes(NdrType[bytes]):
 
     def _fill(self, value: bytes, scope: Scope) -> bytes:
         if self._padded:
-            return value.ljust(_maximum(scope, self._size_is, len(value)), b"\0")
+            room = _maximum(scope, self._size_is, len(value))
+            if room > MOST_PADDED:
+                raise NdrError(f"{room} bytes are asked for; no more than {MOST_PADDED} are filled up with zeros")
+            return value.ljust(room, b"\0")
         scope.expect(self._size_is, len(value), "bytes")
         return value
 

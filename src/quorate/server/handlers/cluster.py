@@ -1,8 +1,12 @@
 """Operations on the cluster as a whole."""
 
+from typing import Final
+
+from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.states import ClusterEnum, NetworkRole
+from quorate.clusapi.status import Status
 from quorate.clusapi.versions import API_BUILD
 from quorate.database.coordination import coordinating_node
 from quorate.server import lookup, object_codes, view
@@ -12,9 +16,13 @@ from quorate.server.entries import entry, fitting
 from quorate.server.handlers.networks import describe_networks
 from quorate.server.version import API_MAJOR, API_MINOR, VENDOR, program_version
 
+_VOLUMES: Final = ClusterEnum.SHARED_VOLUME_GROUP | ClusterEnum.SHARED_VOLUME_RESOURCE
+_KINDS: Final = int(ClusterEnum.ALL | ClusterEnum.INTERNAL_NETWORK | _VOLUMES)
+
 
 async def get_information(call: Call) -> Values:
     """Name and version."""
+    levels = [info.levels for info in call.snapshot.nodes.values()]
     return Values(
         {
             "name": call.snapshot.cluster.name,
@@ -24,13 +32,21 @@ async def get_information(call: Call) -> Values:
             "build_number": API_BUILD,
             "vendor": VENDOR,
             "version": program_version(),
+            "highest_version": min((known.highest_version for known in levels), default=0),
+            "lowest_version": max((known.lowest_version for known in levels), default=0),
+            "version_flags": int(len(set(levels)) > 1),
         }
     )
 
 
 async def create_enum(call: Call) -> Values:
-    """Objects of the kinds that the mask asks for; kinds that a cluster has none of are simply empty."""
+    """Objects of the kinds that the mask asks for; kinds that a cluster has none of are simply empty.
+
+    Raises CallerError 87 for a mask that holds no kind, or bits that are none ([MS-CMRP] 3.1.4.2.8).
+    """
     mask, snapshot = call.inputs.number("mask"), call.snapshot
+    if not mask or mask & ~_KINDS:
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, f"mask: 0x{mask:X} holds no kind of object, or unknown bits")
     names = sorted(snapshot.resource_types, key=str.casefold)
     types = (entry(ClusterEnum.RESTYPE, name, name) for name in names) if mask & ClusterEnum.RESTYPE else ()
     internal = (

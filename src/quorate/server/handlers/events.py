@@ -16,6 +16,7 @@ from quorate.server.call import Call
 
 _PAGE: Final = 100
 _MAX_PAGE: Final = 10_000
+_AUDIT: Final = "audit."
 
 EventTest = Callable[[EventRecord], bool]
 
@@ -38,7 +39,10 @@ async def select(call: Call) -> Values:
 
 
 def event_test(snapshot: ClusterSnapshot, kind: str | None, about: str | None, node: str | None) -> EventTest:
-    """Whether an event is of a kind, about an object and of a node; None is any. Raises CallerError 5042."""
+    """Whether an event is of a kind (None: any but audit), about an object and of a node; None is any.
+
+    Raises CallerError 5042.
+    """
     tests = [test for test in (_of_kind(kind), _about(snapshot, about), _of_node(snapshot, node)) if test is not None]
     return lambda event: all(test(event) for test in tests)
 
@@ -53,9 +57,9 @@ def _moment(name: str, text: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _of_kind(kind: str | None) -> EventTest | None:
-    if kind is None:
-        return None
+def _of_kind(kind: str | None) -> EventTest:
+    if kind is None:  # the audit is for who asks for it: it tells again, of every change, where it came from
+        return lambda event: not event.kind.startswith(_AUDIT)
     return lambda event: event.kind == kind or event.kind.startswith(f"{kind}.")
 
 

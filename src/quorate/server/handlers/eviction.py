@@ -108,8 +108,8 @@ async def _check(call: Call, snapshot: ClusterSnapshot, info: NodeInfo, is_down:
 
 
 def _hosted(snapshot: ClusterSnapshot, node: NodeId) -> list[GroupInfo]:
-    """What a node owns that something may run of; a group without resources is a mere entry."""
-    return [group for group in snapshot.groups_of(node) if group.resources]
+    """What a node owns that something may run of; a group without resources is a mere entry, as the cluster's own."""
+    return [group for group in snapshot.groups_of(node) if not snapshot.is_bare(group)]
 
 
 async def _take(
@@ -141,7 +141,7 @@ def _run_of_heir(run: RunState, heir: NodeId) -> RunState:
 
 
 async def _remove(call: Call, snapshot: ClusterSnapshot, info: NodeInfo, heir: NodeId, closed_at: int) -> None:
-    empty = [group.id for group in snapshot.groups_of(info.id) if not group.resources]
+    empty = [group.id for group in snapshot.groups_of(info.id) if snapshot.is_bare(group)]
     note = EvictedNode(info.name, datetime.now(UTC), call.context.actor)
     sentence = f"{info.name} (node {info.id}) was evicted from the cluster; its certificate is good no more"
     event = call.event(EventKind.NODE_EVICTED, info.id, info.name, sentence)

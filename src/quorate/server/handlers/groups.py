@@ -13,6 +13,7 @@ from quorate.clusapi.states import (
     GroupOnlineFlags,
     GroupState,
     GroupType,
+    ResourceState,
     VmResdllContext,
 )
 from quorate.clusapi.status import Status
@@ -21,6 +22,7 @@ from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, GroupInfo
 from quorate.server import lookup, object_codes, view
 from quorate.server.call import Call, done
 from quorate.server.controlled import group_object
+from quorate.server.controlled_group_sets import provider_codes
 from quorate.server.entries import fitting
 
 
@@ -34,7 +36,7 @@ async def get_state(call: Call) -> Values:
     """State and owner."""
     info = _group(call)
     owner = call.snapshot.owner_of(info.id)
-    seen = await view.collect(call, frozenset({call.services.node_id}))
+    seen = view.own_view(call, info.id)
     return Values({"state": seen.group_state(info).dword, "node": lookup.node_name(call.snapshot, owner)})
 
 
@@ -50,9 +52,15 @@ async def create(call: Call) -> Values:
 
 
 async def delete(call: Call) -> Values:
-    """Delete an empty group."""
+    """Delete an empty group; by force with all that it holds, as DestroyClusterGroup does."""
     info = _group(call)
-    if info.resources:
+    if info.group_type == GroupType.CORE_CLUSTER:
+        raise RefusalError(Status.ERROR_CORE_RESOURCE, f'"{info.name}" is the cluster\'s own: it stays')
+    if info.resources and call.inputs.flag("force"):
+        _check_all_off(call, info)
+        if call.snapshot.vm_resource(info.id) is not None:
+            return await call.again("DeleteVirtualMachine", Values({"vm": info.id}))
+    elif info.resources:
         raise RefusalError(
             Status.ERROR_DIR_NOT_EMPTY,
             f'"{info.name}" holds {len(info.resources)} resources; delete them first, or the VM as a whole',
@@ -60,6 +68,15 @@ async def delete(call: Call) -> Values:
     deleted = call.event(EventKind.GROUP_DELETED, info.id, info.name, f'group "{info.name}" was deleted')
     await call.services.database.delete_group(info.id, events=(deleted,))
     return done()
+
+
+def _check_all_off(call: Call, info: GroupInfo) -> None:
+    """Refuse with 5019 while a resource of the group is not offline."""
+    for member in call.snapshot.resources_of(info.id):
+        state = call.services.host.state(member.id)
+        if state not in (ResourceState.OFFLINE, ResourceState.FAILED):
+            sentence = f'"{member.name}" is {state.name.lower()}; take "{info.name}" offline first'
+            raise RefusalError(Status.ERROR_RESOURCE_ONLINE, sentence)
 
 
 async def online(call: Call) -> Values:
@@ -76,7 +93,7 @@ async def online(call: Call) -> Values:
     status = await call.services.host.online_group(info.id)
     if flags & GroupOnlineFlags.SYNCHRONOUS and status == Status.ERROR_IO_PENDING:
         await call.services.host.wait_settled(info.id)
-        seen = await view.collect(call, frozenset({call.services.node_id}))
+        seen = view.own_view(call, info.id)
         return done(0 if seen.group_state(info) is GroupState.ONLINE else Status.ERROR_RESOURCE_FAILED)
     return done(status)
 
@@ -112,7 +129,11 @@ async def cancel_operation(call: Call) -> Values:
 
 async def control(call: Call) -> Values:
     """A control code for a group."""
-    return await object_codes.answer(call, group_object(call, _group(call)))
+    info = _group(call)
+    provider = provider_codes(call.snapshot, info).get(call.inputs.number("control_code"))
+    if provider is not None:  # these two have the numbers of group sets
+        return object_codes.fitting_output(call, provider)
+    return await object_codes.answer(call, group_object(call, info))
 
 
 async def set_node_list(call: Call) -> Values:

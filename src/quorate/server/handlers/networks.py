@@ -1,14 +1,15 @@
 """Operations on networks and network interfaces."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from quorate.clusapi.errors import CallerError
+from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import NetworkId
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import Values
-from quorate.clusapi.states import NetworkEnum, NetworkInterfaceState
+from quorate.clusapi.states import NetworkEnum, NetworkInterfaceState, NetworkRole
 from quorate.clusapi.status import Status
+from quorate.cluster.network_rules import plan_priority_order
 from quorate.cluster.network_states import InterfaceFinding, NetworkFinding
 from quorate.database.network_objects import NetworkInfo, NetworkInterfaceInfo
 from quorate.database.plan import check_name
@@ -16,7 +17,7 @@ from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.network_picture import network_findings
 from quorate.server import lookup, object_codes
 from quorate.server.call import Call, done
-from quorate.server.controlled_networks import interface_object, network_name, network_object
+from quorate.server.controlled_networks import interface_object, network_name, network_object, network_settings
 from quorate.server.entries import fitting
 
 _NOWHERE = InterfaceFinding(NetworkInterfaceState.UNKNOWN, "it is on no network")
@@ -42,6 +43,44 @@ async def set_name(call: Call) -> Values:
         event = call.event(EventKind.NETWORK_PROPERTY, info.id, name, sentence, {"Name": name}, {"Name": info.name})
         await call.services.database.networks.configure(info.id, lambda *_: {}, name=name, events=(event,))
     return done()
+
+
+async def set_priority_order(call: Call) -> Values:
+    """Let the networks for the cluster's own traffic be preferred in this order; all of them must be named."""
+    order = [lookup.network(call.snapshot, text) for text in call.inputs.ids("networks")]
+    metrics = _priority_metrics(call.snapshot, [info.id for info in order])
+    if any(info.metric != metrics[info.id] for info in order):
+        names = ", ".join(f'"{info.name}"' for info in order)
+        sentence = f"the cluster's own traffic takes networks in this order: {names}"
+        events = [
+            call.event(
+                EventKind.NETWORK_PROPERTY,
+                info.id,
+                info.name,
+                sentence,
+                {"Metric": metrics[info.id]},
+                {"Metric": info.metric},
+            )
+            for info in order
+        ]
+        ids = [info.id for info in order]
+        networks = call.services.database.networks
+        await networks.order(lambda snapshot: _priority_metrics(snapshot, ids), events=events)
+    return done()
+
+
+def _priority_metrics(snapshot: ClusterSnapshot, order: Sequence[NetworkId]) -> Mapping[NetworkId, int]:
+    """The metrics of networks in an order. Raises CallerError 87 unless all internal ones are named once, 5060."""
+    found = [snapshot.networks[id_] for id_ in order if id_ in snapshot.networks]
+    for info in found:
+        if not info.role & NetworkRole.INTERNAL:
+            sentence = f'"{info.name}" does not carry the cluster\'s own traffic (role {int(info.role)})'
+            raise RefusalError(Status.ERROR_CLUSTER_NETWORK_NOT_INTERNAL, sentence)
+    internal = [info for info in snapshot.networks.values() if info.role & NetworkRole.INTERNAL]
+    if len(found) != len(order) or {*order} != {info.id for info in internal} or len({*order}) != len(order):
+        names = ", ".join(f'"{info.name}"' for info in internal)
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, f"networks: each of {names} must be named, once")
+    return dict(zip(order, plan_priority_order([network_settings(info) for info in found]), strict=True))
 
 
 async def control(call: Call) -> Values:

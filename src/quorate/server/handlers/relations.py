@@ -5,6 +5,7 @@ from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import ResourceId
 from quorate.clusapi.operation_values import Values
+from quorate.clusapi.resource_types import TYPE_NETWORK_NAME
 from quorate.clusapi.states import ResourceState
 from quorate.clusapi.status import Status
 from quorate.database.resource_relations import check_dependency, check_new_dependency, plan_regrouping
@@ -56,6 +57,8 @@ async def change_group(call: Call) -> Values:
 async def add_dependency(call: Call) -> Values:
     """Depend on one more resource."""
     info, provider = _resource(call), _provider(call)
+    if info.id == provider.id:  # [MS-CMRP] 3.1.4.2.20; a longer circle is ERROR_CIRCULAR_DEPENDENCY
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, f'"{info.name}" cannot depend on itself')
     check_new_dependency(call.snapshot, info, provider)
     _check_running(call, info, provider.id)
     sentence = f'"{info.name}" depends on "{provider.name}"'
@@ -102,6 +105,22 @@ async def set_expression(call: Call) -> Values:
     await call.services.database.set_dependencies(info.id, dependency, events=(event,))
     await _until_hosted(call, info.id)
     return done()
+
+
+async def get_network_name(call: Call) -> Values:
+    """The name of the nearest "Network Name": itself, or what it depends on. Raises CallerError 5002 without any."""
+    info, snapshot = _resource(call), call.snapshot
+    waiting, seen = [info.id], set[ResourceId]()
+    while waiting:
+        provider = snapshot.resources.get(waiting.pop(0))
+        if provider is None or provider.id in seen:
+            continue
+        seen.add(provider.id)
+        if provider.type.casefold() == TYPE_NETWORK_NAME.casefold():
+            return Values({"name": provider.parameters.text("Name")})
+        waiting.extend(provider.dependencies)
+    sentence = f'"{info.name}" neither is nor depends on a resource of the type "{TYPE_NETWORK_NAME}"'
+    raise CallerError(Status.ERROR_DEPENDENCY_NOT_FOUND, sentence)
 
 
 async def get_expression(call: Call) -> Values:

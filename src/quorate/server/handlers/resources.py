@@ -5,7 +5,7 @@ from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import ResourceId
 from quorate.clusapi.operation_values import Values
-from quorate.clusapi.states import ResourceEnum, ResourceState
+from quorate.clusapi.states import ResourceEnum, ResourceOfflineFlags, ResourceOnlineFlags, ResourceState
 from quorate.clusapi.status import Status
 from quorate.database.administration import random_id
 from quorate.database.snapshot import ResourceInfo
@@ -14,6 +14,7 @@ from quorate.server import lookup, view
 from quorate.server.call import Call, done
 from quorate.server.entries import fitting
 from quorate.server.handlers.groups import offline_context, vm_contexts
+from quorate.server.handlers.resource_types import check_can_be_made
 from quorate.server.object_codes import control_values
 
 _INTERNAL_BIT = 0x00100000
@@ -30,7 +31,7 @@ async def get_state(call: Call) -> Values:
     """State, owner and group."""
     info = _resource(call)
     group = call.snapshot.groups.get(info.group_id)
-    seen = await view.collect(call, frozenset({call.services.node_id}))
+    seen = view.own_view(call, info.group_id)
     return Values(
         {
             "state": seen.resource_state(info).dword,
@@ -44,6 +45,7 @@ async def create(call: Call) -> Values:
     """Add a resource to a group."""
     group = lookup.group(call.snapshot, call.inputs.text("group"))
     type_ = call.snapshot.resource_type(call.inputs.text("type"))
+    check_can_be_made(type_)
     name, parameters = call.inputs.text("name"), call.inputs.json("parameters")
     flags = _flags(call, _SEPARATE_MONITOR)
     sentence = f'resource "{name}" of type {type_.name} was added to "{group.name}"'
@@ -83,6 +85,26 @@ async def offline(call: Call) -> Values:
     """Take it offline; a VM as its OfflineAction or the caller's context says."""
     context = offline_context(vm_contexts(call.inputs.optional_data("in_buffer")))
     return done(await call.services.host.offline_resource(_resource(call).id, _flags(call, 0x7), context))
+
+
+async def restart(call: Call) -> Values:
+    """Take it offline with what depends on it, and bring online again what was. Raises RefusalError 5004, 5023."""
+    info, host = _resource(call), call.services.host
+    _flags(call, 0)
+    if host.state(info.id) is not ResourceState.ONLINE:
+        sentence = f'"{info.name}" is {host.state(info.id).name.lower()}: only what is online is restarted'
+        raise RefusalError(Status.ERROR_RESOURCE_NOT_ONLINE, sentence)
+    members = call.snapshot.resources_of(info.group_id)
+    online = [member.id for member in members if host.state(member.id) is ResourceState.ONLINE]
+    await host.offline_resource(info.id, ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+    await host.wait_settled(info.group_id)
+    if host.state(info.id) is not ResourceState.OFFLINE:
+        why = host.sentence(info.id) or host.state(info.id).name.lower()
+        raise RefusalError(Status.ERROR_INVALID_STATE, f'"{info.name}" did not go offline: {why}')
+    again = [id_ for id_ in online if host.state(id_) is ResourceState.OFFLINE]
+    flags = ResourceOnlineFlags.DO_NOT_UPDATE_PERSISTENT_STATE
+    statuses = [await host.online_resource(id_, flags) for id_ in (info.id, *(id_ for id_ in again if id_ != info.id))]
+    return done(max(statuses, key=lambda status: status is Status.ERROR_IO_PENDING))
 
 
 async def fail(call: Call) -> Values:

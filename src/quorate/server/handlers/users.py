@@ -1,4 +1,4 @@
-"""Operations on users: certificates for who reaches the cluster from other machines."""
+"""Operations on users: certificates for who reaches the cluster from other machines, and the list of everybody."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -9,7 +9,8 @@ from quorate.clusapi.events import EventKind
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.operation_values import Values
 from quorate.clusapi.status import Status
-from quorate.database.credentials import UserRecord
+from quorate.database.accounts import Account
+from quorate.database.credentials import UserRecord, user_key
 from quorate.database.member_records import write_time
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.server.call import Call, done
@@ -55,9 +56,11 @@ async def issue(call: Call) -> Values:
 
 async def list_all(call: Call) -> Values:
     """Every user, by name."""
-    now = datetime.now(UTC)
-    users = await call.services.database.credentials.users()
-    return Values({"users": tuple(_described(user, now) for user in users)})
+    now, credentials = datetime.now(UTC), call.services.database.credentials
+    users = {user_key(user.name): user for user in await credentials.users()}
+    accounts = {user_key(account.name): account for account in await credentials.accounts()}
+    both = sorted(users.keys() | accounts.keys())
+    return Values({"users": tuple(_described(users.get(key), accounts.get(key), now) for key in both)})
 
 
 async def remove(call: Call) -> Values:
@@ -78,11 +81,16 @@ def doors(snapshot: ClusterSnapshot) -> tuple[JsonObject, ...]:
     )
 
 
-def _described(user: UserRecord, now: datetime) -> JsonObject:
+def _described(user: UserRecord | None, account: Account | None, now: datetime) -> JsonObject:
+    one = user or account
+    assert one is not None
     return {
-        "name": user.name,
-        "role": user.role,
-        "serial": user.serial,
-        "not_after": write_time(user.not_after),
-        "expired": now > user.not_after,
+        "name": one.name,
+        "role": one.role,
+        "has_certificate": user is not None,
+        "serial": "" if user is None else user.serial,
+        "not_after": "" if user is None else write_time(user.not_after),
+        "expired": user is not None and now > user.not_after,
+        "has_password": account is not None,
+        "password_changed": "" if account is None else write_time(account.changed),
     }

@@ -3,11 +3,11 @@
 What the page does not give as a number, and stands here: AutoBalancerLevel (1 to 3, 1), AutoBalancerMode (0 to 2, 2),
 ClusterLogLevel (3), CrossSiteDelay and CrossSiteThreshold (limits of CrossSubnet…; 1000 ms, 20), PlacementOptions (no
 bit set), MaximumParallelMigrations (1 or more, 1), FailoverMoveMigrationType (0), and 0 or nothing for the others.
-AdminAccessPoint is 0: there is no network name. QuarantineDuration is 7200, as the page of Get-Cluster has it; 0, the
-default of this page, quarantines nobody. EventRetentionDays and EventRetentionCount are our own: events are deleted
-when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds): within
-the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the agents of
-a node are asked before its lease is over, 0 for never.
+AdminAccessPoint is 0: no name is registered anywhere. QuarantineDuration is 7200, as the page of Get-Cluster has it;
+0, the default of this page, quarantines nobody. EventRetentionDays and EventRetentionCount are our own: events are
+deleted when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds):
+within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
+agents of a node are asked before its lease is over, 0 for never.
 """
 
 from collections.abc import Collection

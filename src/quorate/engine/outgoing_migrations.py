@@ -1,0 +1,363 @@
+"""START and CANCEL as the contract has them, and how migrations away from this node end."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from quorate.clusapi.errors import ClusterError, RefusalError
+from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.identity import GroupId, NodeId, SessionId
+from quorate.clusapi.json_types import JsonObject, JsonValue
+from quorate.clusapi.states import MigrationState, OfflineAction, VmState
+from quorate.clusapi.status import E_FAIL, Status
+from quorate.cluster.moves import Cause, Move, Stage
+from quorate.engine.hosted import HostedVm, to_brain
+from quorate.engine.outgoing_news import fresh_progress
+from quorate.engine.outgoing_session import OutgoingSession
+from quorate.engine.queue_link import QueueLink, Shown
+from quorate.engine.selection import choose, describe
+from quorate.engine.virtual_machines import VirtualMachines
+from quorate.hosting.contract import Report
+from quorate.hypervisor import contract as hv
+from quorate.migration import outgoing_events as e
+from quorate.migration.outgoing import Outcome, Outgoing
+from quorate.peers.messages import Prepare
+
+MULTIFD_CHANNELS: Final = 2
+"""Two threads on either side: on two cores they still outrun one stream, as finding zero pages, copying and the first
+touch of the destination's memory overlap."""
+CANCEL_PATIENCE: Final = 2.0
+"""Seconds that CANCEL waits for the transfer to have ended, so that state 4 is what the caller sees next."""
+
+_log = structlog.get_logger("migration")
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A migration that may be."""
+
+    session: SessionId
+    destination: NodeId
+    definition: JsonObject
+    pinned: JsonObject
+    drained: str = ""
+    """The drain that it is made for, by id."""
+
+
+class OutgoingMigrations(VirtualMachines):
+    """The virtual machines of this node with their migrations away from here."""
+
+    on_left: Callable[[GroupId], Awaitable[None]]
+    """Awaited when a VM lives elsewhere after a migration."""
+    on_image_lost: Callable[[GroupId, str], Awaitable[None]]
+    """Awaited when a migration has cost a VM of ours its QEMU: it is to be started from its disks."""
+    on_fruitless: Callable[[Move, str, bool], None]
+    """Called when nothing has come of a move that has an entry in the queue; and whether somebody has cancelled it."""
+
+    queue: QueueLink
+    outgoing: dict[GroupId, OutgoingSession]
+
+    # --- stopping a VM that is being migrated ----------------------------------------------------------------------
+
+    async def offline(self, group_id: GroupId, action: OfflineAction, report: Report) -> None:
+        """Take a VM off; a migration that is under way is cancelled first, or waited for if it is too late for that."""
+        checkpoint = 0
+        while True:
+            while not await self._end_migration(group_id):
+                checkpoint += 1
+                report(checkpoint, "waiting for the migration to end")
+            async with self.hold(group_id) as vm:
+                if group_id not in self.outgoing:
+                    await self.take_off(vm, action, report)
+                    return
+
+    async def terminate(self, group_id: GroupId) -> None:
+        """Turn a VM off now; a migration that is under way is cancelled first, or waited for."""
+        while not await self._end_migration(group_id):
+            continue
+        await super().terminate(group_id)
+
+    async def _end_migration(self, group_id: GroupId) -> bool:
+        """Wait a second for the migration of a VM to have ended; answers whether none is under way."""
+        session = self.outgoing.get(group_id)
+        if session is None:
+            waiting = self.queue.waiting(group_id)
+            if (
+                waiting is not None and waiting.cause is Cause.ASKED
+            ):  # what leaves a drained node leaves it all the same
+                await self._leave_queue(group_id)
+            return group_id not in self.outgoing
+        if session.brain.migration_state.is_cancellable:
+            session.post(e.CancelRequested())
+        try:
+            async with asyncio.timeout(1.0):
+                await session.ended.wait()
+        except TimeoutError:
+            return False
+        return group_id not in self.outgoing
+
+    # --- START and CANCEL ------------------------------------------------------------------------------------------
+
+    async def start_migration(self, group_id: GroupId, destination: str | None) -> None:
+        """Check what START checks from "VmState is 2" on; return when the migration is accepted."""
+        vm = self.get(group_id)
+        if vm.lock.locked():
+            state = vm.state.name.lower()
+            sentence = f"{vm.name} is {state}, and something is being done to it: wait until that is over"
+            raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
+        async with self.hold(group_id):
+            if vm.group in self.outgoing or vm.progress.is_running:
+                raise RefusalError(
+                    Status.ERROR_INVALID_STATE,
+                    f"{vm.name} is being migrated to {vm.progress.destination} already: wait for that, or cancel it",
+                )
+            instance = self._running_instance(vm)
+            self.queue.check_free(group_id, vm.name, Status.ERROR_INVALID_STATE)
+            plan = await self._plan(group_id, destination)
+            await self._accept(vm, instance, plan)
+
+    async def carry(self, move: Move) -> None:
+        """Migrate a virtual machine whose move has begun; return when it is under way.
+
+        Raises:
+            ClusterError: nothing was begun, with the reason.
+        """
+        assert move.destination is not None, "a move that has begun goes somewhere"
+        vm = self.get(move.group)
+        async with self.hold(move.group):
+            instance = self._running_instance(vm)
+            name = self.context.name_of(move.destination)
+            plan = replace(await self._plan(move.group, name), drained=_drained(move))
+            if move.session:
+                plan = replace(plan, session=SessionId(move.session))
+            before = vm.progress
+            vm.show(fresh_progress(self.context.node_name, name, plan.session))
+            sentence = f"migration begins {move.sentence or f'to {name}'}"
+            event = self._event(EventKind.MIGRATION_STARTED, vm, sentence, plan)
+            try:
+                await vm.set_migration(MigrationState.SETUP, 0, sentence, (event,))
+            except ClusterError:
+                vm.show(before)
+                raise
+            self._begin(vm, instance, plan)
+
+    def _running_instance(self, vm: HostedVm) -> hv.Instance:
+        if vm.state is not VmState.RUNNING or vm.instance is None:
+            raise RefusalError(
+                Status.ERROR_INVALID_STATE,
+                f"{vm.name} is {vm.state.name.lower()} on {self.context.node_name}: only a running one can be migrated",
+            )
+        return vm.instance
+
+    async def _plan(self, group_id: GroupId, destination: str | None) -> "_Planned":
+        """Choose where to, and ask whether that can be. Raises ClusterError as the START table says."""
+        snapshot = await self.context.database.snapshot()
+        if snapshot.groups[group_id].properties.number("LockedFromMoving"):
+            raise RefusalError(
+                Status.ERROR_CLUSTER_RESOURCE_LOCKED_STATUS,
+                f"{self.get(group_id).name} is locked from moving: set its group's LockedFromMoving to 0 first",
+            )
+        definition, pinned = describe(snapshot, group_id)
+        chosen = await choose(self.context, snapshot, group_id, destination, definition, pinned)
+        return _Planned(SessionId(str(uuid.uuid4())), chosen, definition, pinned)
+
+    def _event(self, kind: EventKind, vm: HostedVm, sentence: str, plan: "_Planned") -> EventRecord:
+        name = self.context.name_of(plan.destination)
+        return self.context.event(
+            kind, vm.group, sentence, before=self.context.node_name, after=name, cause=plan.session
+        )
+
+    async def _accept(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> None:
+        """Make it known, durably, and let it begin if there is a place. Nothing has changed if this raises."""
+        name = self.context.name_of(plan.destination)
+        move = Move(vm.group, self.context.node, Cause.ASKED, 0.0, destination=plan.destination, session=plan.session)
+
+        def shown(written: Move) -> Shown:
+            waits = written.stage is Stage.WAITING
+            sentence = f"migration to {name} {'waits for a place' if waits else 'accepted'}"
+            kind = EventKind.MIGRATION_QUEUED if waits else EventKind.MIGRATION_STARTED
+            change = vm.migration_change(MigrationState.SETUP, 0, sentence)
+            return Shown(change, (self._event(kind, vm, sentence, plan),))
+
+        before = vm.progress
+        vm.show(fresh_progress(self.context.node_name, name, plan.session))
+        try:
+            written = await self.queue.ask(vm, move, shown)
+        except ClusterError:
+            vm.show(before)
+            raise
+        if written.stage is Stage.WAITING:
+            vm.show(replace(vm.progress, queued=True))
+        else:
+            self._begin(vm, instance, plan)
+
+    def _begin(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> None:
+        session = self._new_session(vm, instance, plan)
+        self.outgoing[vm.group] = session
+        session.carry_on(())
+        session.post(e.PlaceFree())
+
+    def _new_session(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> OutgoingSession:
+        image = self.context.new_image()
+        brain = Outgoing(
+            session=plan.session,
+            me=self.context.node,
+            destination=plan.destination,
+            image=instance.image,
+            destination_image=image,
+            record=to_brain(vm.ownership),
+            since=self.context.now(),
+        )
+        prepare = Prepare(
+            session=plan.session,
+            group=vm.group,
+            vm_id=vm.vm_id,
+            name=vm.name,
+            source=self.context.node,
+            image=image,
+            source_image=instance.image,
+            definition=plan.definition,
+            pinned=plan.pinned,
+            channels=MULTIFD_CHANNELS,
+        )
+        parameters = hv.MigrationParameters(multifd_channels=MULTIFD_CHANNELS)
+        return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained)
+
+    async def cancel_migration(self, group_id: GroupId) -> None:
+        """Cancel in MigrationState 1 or 2, or what waits in the queue; the VM never stops."""
+        vm = self.get(group_id)
+        if group_id not in self.outgoing and await self._leave_queue(group_id):
+            return
+        session = self.outgoing.get(group_id)
+        if session is None or not session.brain.migration_state.is_cancellable:
+            state = vm.migration_state if session is None else session.brain.migration_state
+            raise RefusalError(
+                Status.ERROR_INVALID_STATE,
+                f"{vm.name} has no migration that could be cancelled: MigrationState is {int(state)} "
+                f"({state.name.lower()}), and must be 1 or 2",
+            )
+        session.post(e.CancelRequested())
+        try:
+            async with asyncio.timeout(CANCEL_PATIENCE):
+                await session.ended.wait()
+        except TimeoutError:
+            _log.warning("a cancelled transfer has not ended yet", vm=vm.name)
+
+    def cancel_if_possible(self, group_id: GroupId) -> None:
+        """Cancel what is under way, unless it is too late for that."""
+        session = self.outgoing.get(group_id)
+        if session is not None and session.brain.migration_state.is_cancellable:
+            session.post(e.CancelRequested())
+
+    async def _leave_queue(self, group_id: GroupId) -> bool:
+        """Take a VM off the queue that waits there; answers whether it did. One that begins right now is waited for."""
+        deadline = self.context.now() + CANCEL_PATIENCE
+        while group_id not in self.outgoing and self.context.now() < deadline:
+            move = self.queue.find(group_id)
+            if move is None or move.stage is Stage.FAILED:
+                return False
+            if move.stage is Stage.WAITING:
+                name = self.context.name_of(move.destination) if move.destination is not None else "another node"
+                if await self.queue.give_up(move, "somebody has cancelled its move", is_final=True):
+                    await self._show_end(
+                        self.get(group_id),
+                        MigrationState.CANCELED,
+                        0,
+                        f"migration to {name}: cancelled before it began",
+                        EventKind.MIGRATION_CANCELLED,
+                        move.session,
+                    )
+                    return True
+            elif self.queue.carried.get(group_id) == move.revision and not self.get(group_id).lock.locked():
+                return False
+            await asyncio.sleep(0.01)
+        return False
+
+    # --- how outgoing migrations end -------------------------------------------------------------------------------
+
+    async def on_outgoing_ended(self, session: OutgoingSession) -> None:
+        """Do what the outcome of a session away from here asks for."""
+        vm, brain = session.vm, session.brain
+        try:
+            match brain.outcome:
+                case Outcome.DONE | Outcome.OVERTAKEN:
+                    await self._tell_figures(session)
+                    self._forget_source(session)
+                    await self.on_left(vm.group)
+                case Outcome.CANCELLED:
+                    await self._write_end(session, MigrationState.CANCELED, 0, EventKind.MIGRATION_CANCELLED)
+                case Outcome.FAILED:
+                    await self._write_end(session, MigrationState.FAILURE, E_FAIL, EventKind.MIGRATION_FAILED)
+                case Outcome.IMAGE_LOST:
+                    await self._write_end(session, MigrationState.FAILURE, E_FAIL, EventKind.MIGRATION_FAILED)
+                    vm.instance = None
+                    await self.on_image_lost(vm.group, brain.reason)
+                case None:
+                    raise AssertionError("a session ended without an outcome")
+        finally:
+            if self.outgoing.get(vm.group) is session:
+                del self.outgoing[vm.group]
+            if brain.outcome not in (Outcome.DONE, Outcome.OVERTAKEN):
+                self._end_entry(session)
+        if vm.exited and vm.instance is not None:
+            self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
+
+    async def _tell_figures(self, session: OutgoingSession) -> None:
+        """Keep what the source measured: the destination knows nothing of it."""
+        brain = session.brain
+        figures: dict[str, JsonValue] = {
+            "bytes": str(brain.transferred),
+            "passes": brain.convergence.seen_pass,
+            "moments": dict(session.moments),
+        }
+        _log.info("migration figures", vm=session.vm.name, session=brain.session, **figures)
+        sentence = f"sent {brain.transferred} bytes in {brain.convergence.seen_pass} passes"
+        event = self.context.event(
+            EventKind.MIGRATION_STOPPED_SOURCE, session.vm.group, sentence, after=figures, cause=brain.session
+        )
+        try:
+            await self.context.database.append_events((event,))
+        except ClusterError as error:
+            _log.warning("the figures of a migration were not written", sentence=error.sentence)
+
+    def _forget_source(self, session: OutgoingSession) -> None:
+        session.vm.instance = None
+        self.let_go(session.vm.group)
+
+    def _end_entry(self, session: OutgoingSession) -> None:
+        """Nothing has come of a move: its entry, if it has one, is ended as well."""
+        group, brain = session.vm.group, session.brain
+        move = self.queue.find(group)
+        if move is not None and move.stage is Stage.BEGUN:
+            self.queue.carried[group] = move.revision
+            self.on_fruitless(move, brain.reason, brain.outcome is Outcome.CANCELLED)
+
+    async def _write_end(self, session: OutgoingSession, state: MigrationState, reason: int, kind: EventKind) -> None:
+        brain = session.brain
+        sentence = f"migration to {self.context.name_of(brain.destination)}: {brain.reason}"
+        await self._show_end(session.vm, state, reason, sentence, kind, brain.session)
+
+    async def show_failure(self, vm: HostedVm, sentence: str) -> None:
+        """Show that a migration which never began has failed."""
+        await self._show_end(vm, MigrationState.FAILURE, E_FAIL, sentence, EventKind.MIGRATION_FAILED, "")
+
+    async def _show_end(
+        self, vm: HostedVm, state: MigrationState, reason: int, sentence: str, kind: EventKind, cause: str
+    ) -> None:
+        vm.show(
+            replace(vm.progress, state=state, failure_reason=reason, phase="ended", queued=False, sentence=sentence)
+        )
+        event = self.context.event(kind, vm.group, sentence, cause=cause)
+        try:
+            await vm.set_migration(state, reason, sentence, (event,))
+        except ClusterError as error:
+            _log.warning("the end of a migration was not written", vm=vm.name, sentence=error.sentence)
+
+
+def _drained(move: Move) -> str:
+    """The drain that a group is noted with once it has moved: what comes back from one is noted no more."""
+    return move.drain if move.cause is Cause.DRAIN else ""
