@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 SOURCES := src tests scripts/render-tables bench
 
-.PHONY: demo test check bench soak lock clean
+.PHONY: demo test check sim bench soak lock clean
 
 demo: ## a live migration on this machine, and the proof
 	@scripts/setup run
@@ -20,6 +20,10 @@ check: ## format, lint, types, layers, unit tests: under a minute, for every com
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m pytest -q -n 2 tests/unit
+
+sim: ## ten thousand random histories in the simulator; what breaks a law is made short and kept in build/sim
+	@scripts/setup test
+	@.venv/bin/quorate simulate --random 10000 --seed $(or $(SEED),1) --jobs 2 --keep build/sim
 
 bench: ## how fast, in ratios to what QEMU does by itself; results in build/bench
 	@scripts/setup test

@@ -20,6 +20,7 @@ _TOP: Final[_Commands] = {
     "explain": (f"{_C}.explain:explain", "Take a control code, a status code or a property list apart."),
     "events": (f"{_C}.events:events", "Show what happened, and why."),
     "wire": (f"{_C}.wire:wire", "Show the calls in a capture of ClusAPI's wire protocol."),
+    "simulate": (f"{_C}.simulate:simulate", "Play scenarios in a virtual world, with the brains of production."),
     "validate": (f"{_C}.validate:validate", "Check what would stop a virtual machine from living on."),
 }
 _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
@@ -90,6 +91,13 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "passwd": (f"{_C}.user:passwd_", "Give one another password."),
             "list": (f"{_C}.user:list_", "List them with role, certificate and password."),
             "remove": (f"{_C}.user:remove_", "Let one in no more, at once."),
+        },
+    ),
+    "rehearse": (
+        "What would happen, played in a virtual world that is like this cluster. Nothing is changed.",
+        {
+            "drain": (f"{_C}.rehearse:drain_", "Tell what draining nodes would do, with times."),
+            "lose": (f"{_C}.rehearse:lose_", "Tell what the loss of nodes would do, with times."),
         },
     ),
     "group": (

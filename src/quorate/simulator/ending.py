@@ -1,0 +1,131 @@
+"""What must be so some time after all faults are over: every wanted virtual machine runs, nothing is left over."""
+
+from typing import TYPE_CHECKING, Final
+
+from quorate.clusapi.identity import GroupId
+from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
+from quorate.cluster.moves import Stage
+from quorate.cluster.picture import PARKED
+from quorate.database.records import RunState
+from quorate.simulator.membership import terms_of
+from quorate.simulator.qemu import Run
+
+if TYPE_CHECKING:
+    from quorate.simulator.machine import Machine
+    from quorate.simulator.world import World
+
+SLACK: Final = 60.0
+"""Seconds for everything that takes its time when nothing is wrong: starts, restarts, moves, a drain's retries."""
+
+
+def bound_of(world: "World") -> float:
+    """Seconds within which all must be well: what the longest lease and its resilience take, and some more."""
+    terms = terms_of(world.store.head())
+    leases = [lease.value for lease in world.store.head().leases.values()]
+    longest = max((lease.duration + lease.resilience for lease in leases), default=0.0)
+    moving = sum(vm.memory for vm in world.setup.vms) / min(node.bandwidth for node in world.setup.nodes)
+    return max(longest, terms.duration + terms.resilience) * 1.05 + SLACK + 3 * moving
+
+
+def missing(world: "World") -> list[str]:
+    """Say what is not well yet."""
+    out: list[str] = []
+    for machine in world.machines.values():
+        out += _of_machine(world, machine)
+    head = world.store.head()
+    for group, record in head.ownership.items():
+        run = head.run.get(group)
+        if run is not None and world.memory_of(group):
+            out += _of_vm(world, group, run.value)
+        holder = world.machines[record.value.holder]
+        if holder.is_doomed and _can_be_ended(world, holder):
+            out.append(f"{world.name_of(group)} is still with {holder.name}, which is off")
+    for group, move in head.moves.items():
+        if move.value.stage == Stage.BEGUN.value:
+            out.append(f"the move of {world.name_of(group)} has begun and is not over")
+    return out
+
+
+def _of_machine(world: "World", machine: "Machine") -> list[str]:
+    if machine.is_doomed:
+        lease = world.store.lease(machine.node)
+        if lease is not None and not lease.value.ended and _can_be_ended(world, machine):
+            return [f"the lease of {machine.name} is not ended"]
+        return []
+    daemon = machine.daemon
+    if daemon is None or not daemon.has_started:
+        return [f"the daemon of {machine.name} is not up"]
+    out = []
+    if not daemon.keeper.is_held:
+        out.append(f"{machine.name} has no lease")
+    migrations = daemon.migrations
+    for group in migrations.outgoing:
+        phase = migrations.outgoing[group].brain.phase.value
+        out.append(f"{machine.name} still gives {world.name_of(group)} away: {phase}")
+    out += [
+        f"{machine.name} still receives {world.name_of(session.group)}: {session.brain.phase.value}"
+        for session in migrations.incoming.values()
+    ]
+    out += [f"{machine.name} still recovers {world.name_of(group)}" for group in daemon.owner.recovering]
+    out += [
+        f"{machine.name} has a QEMU of {world.name_of(qemu.group)}: {qemu.run.value}"
+        for qemu in machine.qemus
+        if qemu.run is not Run.RUNNING
+    ]
+    for notes in (machine.outgoing_notes, machine.incoming_notes):
+        out += [f"{machine.name} has a journal of {world.name_of(group)}" for group in notes]
+    for held in daemon.owner.held.values():
+        if held.lock.is_locked:
+            out.append(f"{machine.name} is doing something to {held.name}")
+    return out
+
+
+def _can_be_ended(world: "World", dead: "Machine") -> bool:
+    """Tell whether anybody may conclude from time alone that a node is dead: somebody it knew of."""
+    head = world.store.head()
+    lease = world.store.lease(dead.node)
+    if lease is None or lease.value.ended:
+        return True
+    others = [one for one in world.machines.values() if not one.is_doomed]
+    return any(head.admissions.get(one.node, 0) <= lease.value.seen for one in others)
+
+
+def _of_vm(world: "World", group: GroupId, run: RunState) -> list[str]:
+    name = world.name_of(group)
+    running = world.laws.running.get(group, {})
+    state = ResourceState(next(iter(run.resource_states.values()), ResourceState.OFFLINE))
+    vm = run.vm
+    out = []
+    if vm is not None and MigrationState(vm.migration_state).is_under_way and group not in world.store.head().moves:
+        out.append(f"{name} shows a migration: {MigrationState(vm.migration_state).name}")
+    if bool(running) != (state is ResourceState.ONLINE):
+        out.append(f"{name} {'runs' if running else 'does not run'}, and its state is {state.name}")
+    elif running and vm is not None and vm.vm_state != VmState.RUNNING:
+        out.append(f"{name} runs, and its VmState is {VmState(vm.vm_state).name}")
+    if run.persistent_state and not running:
+        excused = run.failover.failed_at is not None or bool(run.status_information & int(PARKED))
+        excused |= state is ResourceState.FAILED and group in world.people.disappointed
+        if not excused:
+            out.append(f"{name} is wanted online and does not run")
+        elif run.status_information & int(GroupStatus.PHYSICAL_RESOURCES_LACKING) and _fits_somewhere(world, group):
+            out.append(f"{name} waits for room, and there is some: {run.failover.sentence}")
+    return out
+
+
+def _fits_somewhere(world: "World", group: GroupId) -> bool:
+    """Tell whether some living node that may have it has the room for a virtual machine now."""
+    head = world.store.head()
+    needed = world.memory_of(group)
+    for machine in world.machines.values():
+        info = head.nodes[machine.node]
+        owners = (machine.node in resource.possible_owners for resource in head.resources_of(group))
+        if machine.is_doomed or info.paused or info.status or not all(owners):
+            continue
+        taken = sum(
+            world.memory_of(other)
+            for other, record in head.ownership.items()
+            if record.value.holder == machine.node and other != group and world.laws.running.get(other)
+        )
+        if taken + needed <= machine.memory:
+            return True
+    return False

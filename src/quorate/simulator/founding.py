@@ -1,0 +1,122 @@
+"""The database of a simulated cluster at its beginning: the records that production writes, written at once."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.database import keys
+from quorate.database.cluster_database import ClusterDatabase, VirtualMachineIds
+from quorate.database.contract import Change, Compare, Outcome, Put, Record, Snapshot, Write
+from quorate.database.creation import NewVirtualMachine, plan_virtual_machine
+from quorate.database.memory import MemoryData
+from quorate.database.plan import Plan
+from quorate.database.records import NodeFacts
+from quorate.database.values import KeyRecord, RegistryValue
+from quorate.engine.pictures import MEMORY_CONFIGURED, MEMORY_TOTAL
+from quorate.simulator.kernel import complete
+from quorate.simulator.setup import Setup, VmSetup
+
+AT_ONCE = 10
+"""Virtual machines that are made in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What the objects of a new cluster are called inside."""
+
+    nodes: dict[str, NodeId]
+    groups: dict[str, GroupId]
+
+
+class _Store:
+    """A store without anything between it and who asks it."""
+
+    def __init__(self, data: MemoryData) -> None:
+        self._data = data
+
+    async def get(self, key: str) -> Record | None:
+        return self._data.get(key)
+
+    async def range(self, *prefixes: str, after: int = 0) -> Snapshot:
+        return self._data.range(prefixes, after)
+
+    async def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Outcome:
+        return self._data.transact(compares, writes)
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[tuple[Change, ...], None]:
+        raise NotImplementedError
+        yield ()
+
+    async def close(self) -> None:
+        pass
+
+
+def ids() -> Callable[[], str]:
+    """Make GUIDs, always the same ones."""
+    number = 0
+
+    def new() -> str:
+        nonlocal number
+        number += 1
+        return str(UUID(int=number))
+
+    return new
+
+
+def found(data: MemoryData, setup: Setup) -> Founded:
+    """Write a cluster into an empty store."""
+    new_id = ids()
+    database = ClusterDatabase(_Store(data), new_id=new_id)
+    properties = {name: RegistryValue.dword(value) for name, value in setup.properties.items()}
+    complete(database.create_cluster("virtual", properties=properties))
+    nodes = {}
+    for node in setup.nodes:
+        id_ = nodes[node.name] = complete(database.add_node(node.name))
+        hypervisor = {MEMORY_TOTAL: str(node.memory), MEMORY_CONFIGURED: str(node.memory)}
+        facts = NodeFacts("", "", 1, "simulated", hypervisor)
+        data.transact((), (Put(keys.node_facts(id_), facts.encode()),))
+    groups = {}
+    for start in range(0, len(setup.vms), AT_ONCE):
+        plan = Plan()
+        for vm in setup.vms[start : start + AT_ONCE]:
+            groups[vm.name] = _plan_vm(plan, vm, nodes, new_id)
+        complete(plan.commit(_Store(data)))
+    return Founded(nodes, groups)
+
+
+def _plan_vm(plan: Plan, vm: VmSetup, nodes: dict[str, NodeId], new_id: Callable[[], str]) -> GroupId:
+    made = VirtualMachineIds(GroupId(new_id()), ResourceId(new_id()), ResourceId(new_id()), VmId(new_id()))
+    values = {"Priority": RegistryValue.dword(vm.priority)}
+    if vm.preferred:
+        values["PreferredOwners"] = RegistryValue.multi_sz(*(nodes[name] for name in vm.preferred))
+    if vm.classes:
+        values["AntiAffinityClassNames"] = RegistryValue.multi_sz(*vm.classes)
+    if vm.failback:
+        values["AutoFailbackType"] = RegistryValue.dword(1)
+    if vm.locked:
+        values["LockedFromMoving"] = RegistryValue.dword(1)
+    definition = json.dumps({"memory": vm.memory})
+    new = NewVirtualMachine(made, vm.name, definition, nodes[vm.on], values, persistent_state=vm.online)
+    plan_virtual_machine(plan, new)
+    if vm.move_type is not None:
+        _change(plan, keys.parameters_path(made.vm_resource), "DefaultMoveType", RegistryValue.dword(vm.move_type))
+    if vm.possible is not None:
+        _narrow(plan, made, tuple(nodes[name] for name in vm.possible))
+    return made.group
+
+
+def _narrow(plan: Plan, made: VirtualMachineIds, owners: tuple[NodeId, ...]) -> None:
+    """Name the possible owners of a virtual machine that is being made."""
+    for resource in (made.vm_resource, made.configuration_resource):
+        _change(plan, keys.resource_path(resource), "PossibleOwners", RegistryValue.multi_sz(*owners))
+
+
+def _change(plan: Plan, path: str, name: str, value: RegistryValue) -> None:
+    """Set a value of a key that is being made."""
+    key = keys.registry_key(path)
+    written = plan.writes[key]
+    assert written is not None, "it has just been planned"
+    record = KeyRecord.decode(written)
+    plan.writes[key] = KeyRecord(record.name, record.values.changed({name: value})).encode()

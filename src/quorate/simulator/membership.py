@@ -1,0 +1,412 @@
+"""A simulated daemon's lease, its promises, and what it may conclude of the others.
+
+The hands of `cluster/lease.py`, `promise.py` and `observer.py`, as `engine/lease.py`, `promises.py` and `membership.py`
+are in production.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.identity import NodeId
+from quorate.clusapi.states import NodeState, NodeStatus
+from quorate.cluster import lease_events as e
+from quorate.cluster import observer, promise
+from quorate.cluster.lease import MARGIN, Holder, Phase
+from quorate.cluster.lease_events import LeaseRecord, Terms
+from quorate.cluster.observer import EndVerdict, Judge, Subject
+from quorate.database import keys
+from quorate.database.contract import Compare, Outcome, Put, Record
+from quorate.database.records import Lease, Versioned
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.simulator.kernel import EPSILON, Act, Timer
+from quorate.simulator.store import NodeStore
+from quorate.simulator.trace import Kind
+
+if TYPE_CHECKING:
+    from quorate.simulator.daemon import Daemon
+
+ASK_TIMEOUT: Final = 0.8
+"""Seconds that a node has to answer a question for a promise."""
+SHORTEST: Final = 0.02
+LOOK: Final = 1.0
+"""Seconds between two looks at the states of the others."""
+
+
+def to_brain(lease: Lease) -> LeaseRecord:
+    """Give a brain a lease as the database has it."""
+    return LeaseRecord(
+        lease.incarnation, lease.sequence, lease.duration, lease.seen, lease.resilience, lease.ended, lease.joining
+    )
+
+
+def to_database(record: LeaseRecord) -> Lease:
+    """Give the database a lease as a brain has it."""
+    return Lease(
+        record.incarnation,
+        record.sequence,
+        record.duration,
+        record.seen,
+        record.resilience,
+        record.ended,
+        record.joining,
+    )
+
+
+def terms_of(snapshot: ClusterSnapshot) -> Terms:
+    """What the cluster's properties say of leases."""
+    values = snapshot.cluster.properties
+    delay = values.number("SameSubnetDelay", 1000) / 1000
+    resilience = float(values.number("ResiliencyDefaultPeriod", 240))
+    return Terms(delay, delay * values.number("SameSubnetThreshold", 5), resilience)
+
+
+class Keeper:
+    """Keeps one node's lease."""
+
+    def __init__(self, daemon: "Daemon", base: str) -> None:
+        """Renew nothing until `start`."""
+        self._daemon = daemon
+        self._store = NodeStore(daemon.world.store, daemon.machine.way, daemon.life)
+        self._holder = daemon.world.brains.holder(base, daemon.machine.guard.deadline)
+        self._told = daemon.machine.guard.deadline
+        self._asked, self._until = self._holder, self._holder.lease_until
+        """How long the lease holds by the state of then: it is asked for again and again."""
+        self._timer: Timer | None = None
+        self.is_joining = True
+        self.on_held: Act = lambda: None
+        """Called once, when the lease is held for the first time."""
+        self._was_held = False
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._due()
+
+    def joined(self) -> None:
+        """Say from now on that this node is up."""
+        self.is_joining = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._due()
+
+    # --- how things stand --------------------------------------------------------------------------------------------
+
+    def holder(self) -> Holder:
+        """How things stand at this moment."""
+        before = self._holder
+        now = self._daemon.machine.clock.boottime()
+        if before.answered is not None and now >= before.deadline:
+            self._holder = before.noticed(now)
+            self._note_lapse(before)
+        return self._holder
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation that is valid at this moment."""
+        return self.holder().incarnation
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether the lease itself holds."""
+        holder = self._holder
+        if holder is not self._asked:
+            self._asked, self._until = holder, holder.lease_until
+        return self._daemon.machine.clock.boottime() < self._until
+
+    @property
+    def may_run(self) -> bool:
+        """Tell whether what runs here may go on."""
+        return self.holder().may_run(self._daemon.machine.clock.boottime())
+
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether the database has answered this node lately."""
+        return self.holder().is_writable(self._daemon.machine.clock.boottime())
+
+    def _note_lapse(self, before: Holder) -> None:
+        if self._holder.life != before.life:
+            self._daemon.world.counts.lapses += 1
+            self._daemon.say(Kind.NODE, "its lease has run out")
+
+    # --- events in, effects out --------------------------------------------------------------------------------------
+
+    def promised(self, sent: float, period: float, *, capped: bool) -> None:
+        """Go on by promises."""
+        self._post(e.Promised(sent, period, capped))
+
+    def _due(self) -> None:
+        self._timer = None
+        view = self._daemon.view
+        snapshot = view.snapshot
+        is_member = self._daemon.node in snapshot.nodes
+        self._post(e.Due(terms_of(snapshot), view.revision, self.is_joining, is_member))
+
+    def _post(self, event: e.Event) -> None:
+        machine = self._daemon.machine
+        before = self._holder
+        step = before.step(event, machine.clock.boottime())
+        self._holder = step.state
+        deadline = step.state.deadline
+        if deadline != self._told:
+            self._daemon.world.laws.on_deadline(machine, deadline)
+            machine.guard.tell(deadline)
+            self._told = deadline
+        self._note_lapse(before)
+        if not self._was_held and self.is_held:
+            self._was_held = True
+            self._daemon.life.kernel.soon(self.on_held)
+        for effect in step.effects:
+            match effect:
+                case e.Pause(seconds):
+                    self._timer = self._daemon.life.later(seconds, self._due, routine=True)
+                case e.Send(record, expected):
+                    self._send(record, expected)
+                case e.Read():
+                    self._read()
+                case e.KeepUntil():
+                    pass  # done: nothing else may go before it
+                case e.Say(sentence):
+                    self._daemon.say(Kind.SAY, sentence)
+                case _:
+                    raise AssertionError(f"the lease's brain asks for {effect!r}, which has no hand")
+
+    def _read(self) -> None:
+        key = keys.lease(self._daemon.node)
+        data = self._daemon.world.store.data
+        self._store.call(
+            lambda: data.get(key), lambda found: self._post(e.Found(*_decoded(found))), lambda: self._post(_UNANSWERED)
+        )
+
+    def _send(self, record: LeaseRecord, expected: int) -> None:
+        key = keys.lease(self._daemon.node)
+        compares, writes = (Compare(key, expected),), (Put(key, to_database(record).encode()),)
+        shared = self._daemon.world.store
+        self._store.call(lambda: shared.transact(compares, writes), self._answered, lambda: self._post(_UNANSWERED))
+
+    def _answered(self, outcome: Outcome) -> None:
+        if outcome.succeeded:
+            self._post(e.Answered(outcome.revision))
+        else:
+            self._post(e.Refused(*_decoded(outcome.compared[0])))
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether the lease is held, and nothing about it is open: it is renewed as ever."""
+        holder = self._holder
+        clear = holder.phase is Phase.KNOWN and holder.answered is not None and not holder.maybe
+        return clear and self.is_held and not self.is_joining and holder.promised_until <= holder.lease_until
+
+    def shift(self, true_seconds: float) -> None:
+        """Let so much time pass in which the lease was renewed as ever (`stillness.py`)."""
+        clock, holder = self._daemon.machine.clock, self._holder
+        assert holder.answered is not None, "it is settled"
+        seconds = clock.elapsing(true_seconds)
+        self._holder = replace(holder, answered=replace(holder.answered, at=holder.answered.at + seconds))
+        self._told = self._daemon.machine.guard.deadline = self._holder.deadline
+
+
+_UNANSWERED: Final = e.Unanswered()
+
+
+def _decoded(record: Record | None) -> tuple[LeaseRecord | None, int]:
+    return (None, 0) if record is None else (to_brain(Lease.decode(record.value)), record.revision)
+
+
+class Membership:
+    """The other nodes as this one may judge them, and what it has promised them."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        """Know of no promise of an earlier daemon."""
+        self._daemon = daemon
+        self._started = daemon.machine.clock.boottime()
+        self._promises = daemon.world.brains.promises()
+        self._ending: dict[NodeId, tuple[str, int]] = {}
+        self._states: dict[NodeId, NodeState] = {}
+        self._records: dict[NodeId, tuple[Versioned[Lease], LeaseRecord]] = {}
+        self.on_change: Act = lambda: None
+        """Called when the state of a node has changed, be it by time alone."""
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Follow the view and the clock."""
+        self._daemon.view.subscribe(self._on_view)
+        self._look()
+
+    def node_state(self, node: NodeId) -> NodeState:
+        """State of a node, for people and for placement."""
+        daemon = self._daemon
+        snapshot = daemon.view.snapshot
+        info, lease, sighting = snapshot.nodes.get(node), snapshot.leases.get(node), daemon.view.sightings.get(node)
+        if info is None:
+            return NodeState.UNKNOWN
+        is_held = daemon.keeper.is_held
+        if node == daemon.node and (not is_held or daemon.keeper.is_joining):
+            return NodeState.JOINING if is_held else NodeState.DOWN
+        if lease is None or sighting is None:
+            return NodeState.DOWN
+        now = daemon.machine.clock.boottime()
+        if node == daemon.node:
+            record = replace(to_brain(lease.value), ended=False, joining=False)
+            return observer.node_state(record, now, now, paused=info.paused)
+        record = self._record_of(node, lease)
+        return observer.node_state(record, sighting.at, now, paused=info.paused, is_blind=not is_held)
+
+    def _record_of(self, node: NodeId, lease: Versioned[Lease]) -> LeaseRecord:
+        """A lease as a brain has it; the same for as long as it stands."""
+        known = self._records.get(node)
+        if known is not None and known[0] is lease:
+            return known[1]
+        record = to_brain(lease.value)
+        self._records[node] = (lease, record)
+        return record
+
+    def node_status(self, node: NodeId) -> NodeStatus:
+        """What the record says besides the state."""
+        daemon = self._daemon
+        info = daemon.view.snapshot.nodes.get(node)
+        status = NodeStatus.NORMAL if info is None else info.status & ~NodeStatus.ISOLATED
+        if node == daemon.node and daemon.keeper.may_run and not daemon.keeper.is_held:
+            status |= NodeStatus.ISOLATED
+        return status
+
+    def may_end(self, node: NodeId, *, fenced: bool = False) -> EndVerdict:
+        """Tell whether this node may end the lease of another one."""
+        daemon = self._daemon
+        snapshot = daemon.view.snapshot
+        info, lease, sighting = snapshot.nodes.get(node), snapshot.leases.get(node), daemon.view.sightings.get(node)
+        name = f"node {node}" if info is None else info.name
+        if node == daemon.node:
+            return EndVerdict(False, None, "a node does not end its own lease")
+        if lease is None or sighting is None:
+            return EndVerdict(False, None, f"{name} has no lease")
+        now, holder = daemon.machine.clock.boottime(), daemon.keeper.holder()
+        subject = Subject(name, self._record_of(node, lease), lease.revision, sighting.at)
+        judge = Judge(
+            is_held=holder.is_held(now),
+            since_revision=holder.since_revision,
+            admitted=snapshot.admissions.get(daemon.node),
+            started=self._started,
+            promised_until=self._promises.outstanding(node, now),
+        )
+        verdict = daemon.world.brains.may_end(subject, judge, now, fenced)
+        if verdict.allowed:
+            self._ending[node] = (lease.value.incarnation, lease.revision)
+        return verdict
+
+    def answer(self, request: promise.Request) -> promise.Answer:
+        """Promise, or refuse to."""
+        daemon = self._daemon
+        situation = promise.Situation(daemon.keeper.is_writable, self._ended_incarnation(request.node))
+        self._promises, answer = self._promises.answer(request, situation, daemon.machine.clock.boottime())
+        return answer
+
+    def _ended_incarnation(self, node: NodeId) -> str:
+        lease, ending = self._daemon.view.snapshot.leases.get(node), self._ending.get(node)
+        if lease is not None and lease.value.ended:
+            return lease.value.incarnation
+        return "" if ending is None else ending[0]
+
+    def _on_view(self) -> None:
+        if self._daemon.view.is_of_groups:
+            return  # no node has changed
+        leases = self._daemon.view.snapshot.leases
+        for node, (_, revision) in tuple(self._ending.items()):
+            lease = leases.get(node)
+            if lease is None or (lease.revision != revision and not lease.value.ended):
+                del self._ending[node]
+        self._look()
+
+    def _look(self) -> None:
+        states = {node: self.node_state(node) for node in self._daemon.view.snapshot.nodes}
+        if states != self._states:
+            self._states = states
+            self.on_change()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._daemon.life.later(self._pause(), self._look, routine=True)
+
+    def _pause(self) -> float:
+        """Seconds until time alone may change the state of a node."""
+        daemon = self._daemon
+        now = daemon.machine.clock.boottime()
+        ends = [daemon.keeper.holder().lease_until]
+        for node, lease in daemon.view.snapshot.leases.items():
+            sighting = daemon.view.sightings.get(node)
+            if sighting is not None:
+                ends.append(sighting.at + lease.value.duration + MARGIN)
+        return max(SHORTEST, min((end - now + 0.001 for end in ends if end > now), default=LOOK))
+
+    @property
+    def states(self) -> dict[NodeId, NodeState]:
+        """The states of all nodes when they were looked at last."""
+        return self._states
+
+
+class PromiseExchange:
+    """Asks the others for promises while the database is silent."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        """Ask nobody until `start`."""
+        self._daemon = daemon
+        self._asker = daemon.world.brains.asker()
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Look whether promises are needed, from now on."""
+        self._look()
+
+    def _look(self) -> None:
+        daemon = self._daemon
+        now = daemon.machine.clock.boottime()
+        holder, asker = daemon.keeper.holder(), self._asker
+        if holder.answered is not None and asker.phase is promise.Phase.QUIET and not asker.said:
+            due = holder.answered.at + promise.SILENT_DELAYS * holder.delay
+            if now < due and asker.again <= due and now < holder.deadline:
+                self._look_at(due)  # as it would say itself
+                return
+        snapshot = daemon.view.snapshot
+        others = frozenset(snapshot.nodes) - {daemon.node}
+        leases = snapshot.leases
+        look = promise.Look(
+            since=None if holder.answered is None else holder.answered.at,
+            deadline=holder.deadline,
+            delay=holder.delay,
+            period=holder.period,
+            nodes=frozenset(node for node in others if node in leases and not leases[node].value.ended),
+            configured=others,
+        )
+        self._post(look, now)
+
+    def _post(self, event: promise.AskerEvent, now: float) -> None:
+        step = self._asker.step(event, now)
+        self._asker = step.state
+        for effect in step.effects:
+            match effect:
+                case promise.Ask(round_, nodes, period):
+                    for node in sorted(nodes):
+                        self._daemon.life.spawn(self._ask(round_, node, period), "asking for a promise")
+                case promise.GoOn(sent, period, capped):
+                    self._daemon.keeper.promised(sent, period, capped=capped)
+                case promise.LookAgain(at):
+                    self._look_at(at)
+                case promise.Say(sentence):
+                    self._daemon.say(Kind.SAY, sentence)
+                case _:
+                    raise AssertionError(f"the asker's brain asks for {effect!r}, which has no hand")
+
+    def _look_at(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds = self._daemon.machine.clock.seconds_until(at) + EPSILON
+        self._timer = self._daemon.life.later(max(SHORTEST, seconds), self._look, routine=True)
+
+    async def _ask(self, round_: int, node: NodeId, period: float) -> None:
+        daemon = self._daemon
+        request = promise.Request(daemon.node, daemon.keeper.incarnation, period)
+        try:
+            answer = await daemon.call(node, "promise", request, ASK_TIMEOUT)
+            granted = promise.Granted(round_, node)
+            event = granted if answer.granted else promise.NotGranted(round_, node, answer.sentence)
+        except ClusterError as error:
+            event = promise.NotGranted(round_, node, error.sentence)
+        self._post(event, daemon.machine.clock.boottime())

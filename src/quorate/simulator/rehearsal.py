@@ -1,0 +1,441 @@
+"""A rehearsal: what a drain, or the loss of nodes, would do to a cluster that is like the real one, with times.
+
+The simulated cluster comes up as the real one is; then what is rehearsed happens, and everything is watched until it
+is over. What decides are the brains of production. Times are seconds since the beginning of what is rehearsed.
+"""
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from quorate.clusapi.errors import FaultError
+from quorate.clusapi.identity import GroupId
+from quorate.clusapi.states import VmResdllContext
+from quorate.clusapi.status import Status
+from quorate.cluster.moves import DrainStage, Stage
+from quorate.cluster.picture import PARKED
+from quorate.cluster.placement import Room, choose
+from quorate.database import keys
+from quorate.database.contract import Change
+from quorate.engine.queue_records import to_drain
+from quorate.migration.outgoing import Outcome
+from quorate.simulator import steps as s
+from quorate.simulator.brains import PRODUCTION
+from quorate.simulator.ending import missing
+from quorate.simulator.inventory import Seeded, listed
+from quorate.simulator.laws import Broken
+from quorate.simulator.qemu import Qemu
+from quorate.simulator.setup import VmSetup
+from quorate.simulator.stillness import pass_still_time
+from quorate.simulator.world import LOOK, START_WITHIN, Options, World
+
+WARM_UP: Final = 600.0
+"""Seconds at most until everything runs as it does in the real cluster."""
+LONGEST: Final = 24 * 3600.0
+"""Seconds after which a rehearsal is broken off."""
+STEP: Final = 0.25
+"""Seconds between two looks at a short wait."""
+NO_CONVERGENCE: Final = "will not converge"
+"""So begins the reason of a migration that copies for ever (`migration/convergence.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """These nodes are drained, all of them at the same time."""
+
+    nodes: tuple[str, ...]
+    to: str | None = None
+    remain: bool = True
+    """What cannot move gracefully stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """These nodes lose their power at the same moment, and do not come back."""
+
+    nodes: tuple[str, ...]
+
+
+class How(Enum):
+    """How a virtual machine goes."""
+
+    LIVE = "live"
+    SAVED = "saved"
+    """Its memory is written to a file, and read again where it comes to."""
+    SHUT_DOWN = "shut down"
+    TURNED_OFF = "turned off"
+    RESTARTED = "restarted"
+    """Its node is lost: it is started from its disks elsewhere."""
+    STOPPED = "not running"
+    """It does not run, and changes its owner."""
+
+
+_HOW: Final = {
+    VmResdllContext.SHUTDOWN: How.SHUT_DOWN,
+    VmResdllContext.SHUTDOWN_FORCE: How.SHUT_DOWN,
+    VmResdllContext.TURN_OFF: How.TURNED_OFF,
+}
+
+
+@dataclass(slots=True)
+class Journey:
+    """One way of one virtual machine, from its beginning on."""
+
+    vm: str
+    how: How
+    source: str
+    begins: float
+    destination: str = ""
+    ends: float | None = None
+    """None: it is not over."""
+    gap: float = 0.0
+    """Seconds for which its guest did not run."""
+    passes: int = 0
+    """How often its memory was gone through; 0: it was not copied while it ran."""
+    copied: int = 0
+    """Bytes."""
+    failure: str = ""
+    """Why it came to nothing; empty: it arrived."""
+    still_since: float | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Tell whether it is over and has come to something."""
+        return self.ends is not None and not self.failure and self.still_since is None
+
+
+class What(Enum):
+    """What is not as it should be."""
+
+    STAYS = "stays"
+    DOES_NOT_CONVERGE = "does not converge"
+    FAILS = "fails"
+    DOES_NOT_RUN = "does not run"
+    ANTI_AFFINITY = "anti-affinity"
+    NOT_OVER = "not over"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is not as it should be."""
+
+    what: What
+    vm: str
+    """Empty: it is about no single one."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoom:
+    """How much memory of a node is taken, in bytes."""
+
+    name: str
+    memory: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What would happen."""
+
+    seed: int
+    journeys: tuple[Journey, ...]
+    """In the order in which they begin."""
+    troubles: tuple[Trouble, ...]
+    remarks: tuple[str, ...]
+    rooms: tuple[NodeRoom, ...]
+    seconds: float
+    """After so long all is done."""
+
+    @property
+    def longest_gap(self) -> float:
+        """The longest time for which one guest did not run."""
+        return max((journey.gap for journey in self.journeys), default=0.0)
+
+
+def rehearse(seeded: Seeded, what: Drain | Lose, seed: int = 1) -> Rehearsed:
+    """Rehearse. Raises FaultError when the simulated cluster broke a law: then what it says is worth nothing."""
+    stage = _Stage(seeded, seed)
+    enabled = gc.isenabled()
+    gc.disable()  # as `world.run` does
+    try:
+        return stage.rehearse(what)
+    except Broken as broken:
+        raise FaultError(
+            Status.ERROR_GEN_FAILURE, f"the rehearsal broke off, by a fault of this program: {broken.violation}"
+        ) from broken
+    finally:
+        stage.end()
+        if enabled:
+            gc.enable()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Whether there is somewhere to go, and why or why not."""
+
+    is_somewhere: bool
+    sentence: str
+
+
+class _Stage(World):
+    """A world in which nothing goes wrong but what is rehearsed."""
+
+    def __init__(self, seeded: Seeded, seed: int) -> None:
+        super().__init__(seeded.setup, seed, PRODUCTION, Options(settle=False))
+        self._seeded = seeded
+        self._zero: float | None = None
+        self._open: dict[GroupId, Journey] = {}
+        self._journeys: list[Journey] = []
+        self._is_lost = False
+        self._remarks: list[str] = list(seeded.left_out)
+        self.laws.on_guest = self._on_guest
+        self._inner_change: Callable[[Change], None] = self.store.on_change
+        self.store.on_change = self._on_change
+
+    # --- what is rehearsed -------------------------------------------------------------------------------------------
+
+    def rehearse(self, what: Drain | Lose) -> Rehearsed:
+        """Come up, and do it."""
+        self._come_up()
+        before = self._placement()
+        self._zero = self.kernel.now
+        if isinstance(what, Drain):
+            self._drain(what)
+            is_over = self._until(lambda: self._is_drained(what) and not missing(self), LONGEST, LOOK)
+        else:
+            self._is_lost = True
+            for name in what.nodes:
+                self.faults.bring(s.PowerOff(name, None))
+            is_over = self._until(lambda: self._is_recovered(before), LONGEST, LOOK)
+        after = self._placement()
+        troubles = [*self._of_machines(what, before, after), *self._of_classes(before, after)]
+        if not is_over:
+            left = listed(missing(self)) or "the drain goes on"
+            troubles.append(Trouble(What.NOT_OVER, "", f"it is not over after {LONGEST / 3600:.0f} h: {left}"))
+        journeys = tuple(sorted(self._journeys, key=lambda one: (one.begins, one.vm.casefold())))
+        remarks = (*self._remarks, *self._of_preferences(before, after), *self._of_attempts(troubles))
+        done = max((one.ends for one in journeys if one.ends is not None), default=0.0)
+        return Rehearsed(self.seed, journeys, tuple(troubles), remarks, self._rooms(before, after), done)
+
+    def _come_up(self) -> None:
+        for machine in self.machines.values():
+            self.kernel.later(self.dice.between(0.0, START_WITHIN), self._starter(machine))
+        if not self._until(lambda: not self._asleep() and self._doors_are_open(), WARM_UP, LOOK):
+            late = listed([vm.name for vm in self._asleep()])
+            self._remarks.append(f"{late}: did not come up in the rehearsal, and count as stopped")
+        for name in self._seeded.paused:
+            self._pause(name)
+
+    def _doors_are_open(self) -> bool:
+        daemons = [machine.daemon for machine in self.machines.values()]
+        return all(daemon is not None and daemon.has_open_doors for daemon in daemons)
+
+    def _asleep(self) -> list[VmSetup]:
+        return [vm for vm in self.setup.vms if vm.online and not self.laws.running.get(self.group_called(vm.name))]
+
+    def _pause(self, name: str) -> None:
+        node = self.node_called(name)
+        self.people.ask(s.Pause(name))
+        self._until(lambda: self.store.head().nodes[node].paused, WARM_UP, STEP)
+
+    def _drain(self, what: Drain) -> None:
+        if len(what.nodes) > 1:
+            for name in what.nodes:  # first of all: nothing goes from one of them to another
+                if not self.store.head().nodes[self.node_called(name)].paused:
+                    self._pause(name)
+        for name in what.nodes:
+            self.people.ask(s.Drain(name, what.to, what.remain))
+        drained = [self.node_called(name) for name in what.nodes]
+        self._until(lambda: all(node in self.store.head().drains for node in drained), WARM_UP, STEP)
+
+    def _is_drained(self, what: Drain) -> bool:
+        head = self.store.head()
+        drains = (head.drains.get(self.node_called(name)) for name in what.nodes)
+        if any(drain is not None and drain.value.stage == DrainStage.DRAINING.value for drain in drains):
+            return False
+        return all(move.value.stage != Stage.BEGUN.value for move in head.moves.values())
+
+    def _is_recovered(self, before: dict[str, str]) -> bool:
+        """Tell whether everything that somebody can take is taken, and runs or waits for room."""
+        head = self.store.head()
+        for vm in self.setup.vms:
+            group = self.group_called(vm.name)
+            holder, run = self.machines[self.laws.records[group].holder], head.run[group].value
+            if holder.is_doomed:
+                lease = self.store.lease(holder.node)
+                if lease is None or not lease.value.ended or self._choose(group).is_somewhere:
+                    return False
+            elif vm.name in before and not self.laws.running.get(group):
+                has_ended = run.failover.failed_at is not None or bool(run.status_information & int(PARKED))
+                if not has_ended:
+                    return False
+        return True
+
+    def _choose(self, group: GroupId) -> "_Place":
+        """Where a living node would have a group go now."""
+        daemon = next((one.daemon for one in self.machines.values() if one.daemon is not None), None)
+        if daemon is None:
+            return _Place(False, "no node is left")
+        picture = daemon.picture()
+        known = picture.groups[group]
+        choice = choose(picture, Room(picture), known, without=frozenset({known.owner}))
+        return _Place(choice.node is not None or choice.keeper is not None, choice.sentence)
+
+    def _until(self, is_so: Callable[[], bool], seconds: float, step: float) -> bool:
+        """Go on until it is so; answers whether it is."""
+        end = self.kernel.now + seconds
+        while not is_so():
+            if self.kernel.now >= end:
+                return False
+            self.kernel.run(min(end, self.kernel.now + step))
+            pass_still_time(self, end)
+        return True
+
+    # --- watching ----------------------------------------------------------------------------------------------------
+
+    def on_phase(self, group: GroupId, side: str, phase: str) -> None:
+        """Watch the sources of migrations."""
+        super().on_phase(group, side, phase)
+        if self._zero is None or side != "source":
+            return
+        journey = self._open.get(group)
+        if journey is None:
+            journey = self._begin(group, How.LIVE)
+        daemon = self.machine_called(journey.source).daemon
+        session = None if daemon is None else daemon.migrations.outgoing.get(group)
+        if session is None:
+            return
+        journey.destination = self.name_of(session.brain.destination)
+        if phase == "ended":
+            if session.brain.outcome is not Outcome.DONE:
+                journey.failure = session.brain.reason or "it came to nothing"
+            self._finish(group, journey)
+
+    def _on_guest(self, qemu: Qemu, runs: bool) -> None:
+        if self._zero is None:
+            return
+        journey = self._open.get(qemu.group)
+        if not runs:
+            if journey is None:
+                if qemu.machine.node != self.laws.records[qemu.group].holder:
+                    return  # what is left of it where it has gone from
+                journey = self._begin(qemu.group, self._how(qemu.group))
+            if journey.still_since is None:
+                journey.still_since = self._now()
+            if qemu.transfer is not None and journey.how is How.LIVE:
+                journey.passes, journey.copied = qemu.transfer.model.passes, qemu.transfer.model.transferred
+        elif journey is not None:
+            if journey.still_since is not None:
+                journey.gap += self._now() - journey.still_since
+                journey.still_since = None
+            if journey.how is not How.LIVE:
+                journey.destination = qemu.machine.name
+                if journey.destination == journey.source:
+                    journey.failure = "it goes on where it was"
+                self._finish(qemu.group, journey)
+
+    def _on_change(self, change: Change) -> None:
+        group = GroupId(change.key.removeprefix(keys.OWNERSHIP)) if change.key.startswith(keys.OWNERSHIP) else None
+        old = None if group is None else self.laws.records.get(group)
+        self._inner_change(change)
+        if self._zero is None or group is None or old is None or not self.memory_of(group):
+            return
+        if self.laws.records[group].holder == old.holder:
+            return
+        destination = self.name_of(self.laws.records[group].holder)
+        journey = self._open.get(group)
+        if journey is not None:
+            journey.destination = destination
+        elif not self.laws.running.get(group):
+            now, name = self._now(), self.name_of(group)
+            self._journeys.append(Journey(name, How.STOPPED, self.name_of(old.holder), now, destination, now))
+
+    def _begin(self, group: GroupId, how: How) -> Journey:
+        source = self.name_of(self.laws.records[group].holder)
+        journey = self._open[group] = Journey(self.name_of(group), how, source, self._now())
+        self._journeys.append(journey)
+        return journey
+
+    def _finish(self, group: GroupId, journey: Journey) -> None:
+        journey.ends = self._now()
+        del self._open[group]
+
+    def _how(self, group: GroupId) -> How:
+        if self._is_lost:
+            return How.RESTARTED
+        move = self.store.head().moves.get(group)
+        return How.SAVED if move is None else _HOW.get(VmResdllContext(move.value.how), How.SAVED)
+
+    def _now(self) -> float:
+        assert self._zero is not None, "it is watched from the beginning on"
+        return self.kernel.now - self._zero
+
+    # --- what came of it ---------------------------------------------------------------------------------------------
+
+    def _placement(self) -> dict[str, str]:
+        """Where each virtual machine runs, by their names."""
+        running = ((name, self.laws.running.get(group)) for name, group in self._groups.items())
+        return {name: next(iter(qemus)).machine.name for name, qemus in running if qemus}
+
+    def _of_machines(self, what: Drain | Lose, before: dict[str, str], after: dict[str, str]) -> Iterator[Trouble]:
+        """Those that are not where they should be, or do not run any more."""
+        for vm in self.setup.vms:
+            holder = self.name_of(self.laws.records[self.group_called(vm.name)].holder)
+            if isinstance(what, Drain) and holder in what.nodes:
+                yield self._why_it_stays(vm, holder)
+            elif vm.name in before and vm.name not in after:
+                why = self._why_it_stands(self.group_called(vm.name))
+                yield Trouble(What.DOES_NOT_RUN, vm.name, f"{vm.name} does not run any more: {why}")
+
+    def _why_it_stays(self, vm: VmSetup, node: str) -> Trouble:
+        tried = [one.failure for one in self._journeys if one.vm == vm.name and one.failure]
+        if tried:
+            kind = What.DOES_NOT_CONVERGE if tried[-1].startswith(NO_CONVERGENCE) else What.FAILS
+            times = f"{len(tried)} attempts" if len(tried) > 1 else "one attempt"
+            return Trouble(kind, vm.name, f"{vm.name} stays on {node} after {times}: {tried[-1]}")
+        if vm.locked:
+            return Trouble(
+                What.STAYS, vm.name, f"{vm.name} stays on {node}: it is locked from moving (LockedFromMoving)"
+            )
+        id_, group = self.node_called(node), self.group_called(vm.name)
+        found = self.store.head().drains.get(id_)
+        trouble = None if found is None else to_drain(id_, found).troubles.get(group)
+        why = self._why_it_stands(group) if trouble is None else trouble.sentence
+        return Trouble(What.STAYS, vm.name, f"{vm.name} stays on {node}: {why}")
+
+    def _why_it_stands(self, group: GroupId) -> str:
+        return self.store.head().run[group].value.failover.sentence or self._choose(group).sentence
+
+    def _of_classes(self, before: dict[str, str], after: dict[str, str]) -> Iterator[Trouble]:
+        """Those that are together though of one anti-affinity class, and were not before."""
+        for name in sorted({class_ for vm in self.setup.vms for class_ in vm.classes}):
+            of_class = [vm.name for vm in self.setup.vms if name in vm.classes]
+            for node in sorted(set(after.values())):
+                together = [vm for vm in of_class if after.get(vm) == node]
+                if len(together) > 1 and len({before.get(vm) for vm in together}) > 1:
+                    sentence = f"{listed(together)} come together on {node}, though of the anti-affinity class {name!r}"
+                    yield Trouble(What.ANTI_AFFINITY, "", sentence)
+
+    def _of_preferences(self, before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
+        for vm in self.setup.vms:
+            old, new = before.get(vm.name), after.get(vm.name)
+            if old in vm.preferred and new is not None and new not in vm.preferred:
+                yield f"{vm.name} ends on {new}, which is none of its preferred owners"
+
+    def _of_attempts(self, troubles: list[Trouble]) -> Iterator[str]:
+        """Those that have arrived, but not at once."""
+        told = {trouble.vm for trouble in troubles}
+        for journey in self._journeys:
+            if journey.failure and journey.vm not in told:
+                yield f"{journey.vm} does not go to {journey.destination} at once: {journey.failure}"
+
+    def _rooms(self, before: dict[str, str], after: dict[str, str]) -> tuple[NodeRoom, ...]:
+        def taken(placement: dict[str, str], node: str) -> int:
+            return sum(vm.memory for vm in self.setup.vms if placement.get(vm.name) == node)
+
+        nodes = self.setup.nodes
+        return tuple(NodeRoom(one.name, one.memory, taken(before, one.name), taken(after, one.name)) for one in nodes)
