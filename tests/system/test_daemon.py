@@ -15,9 +15,12 @@ from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 from tests.system.start_cancel_rig import start
 
 from quorate.client.functions import OpenCluster, OpenClusterResource
-from quorate.clusapi.json_types import json_int, json_object
+from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId, VmId
+from quorate.clusapi.json_types import json_int, json_object, json_text
 from quorate.clusapi.states import VmState
+from quorate.engine.journal import Journals, OutgoingNote
 from quorate.hypervisor.serial_watch import SerialWatch
+from quorate.migration.recovery import Noted, OutgoingJournal
 
 LONGEST_SOCKET_PATH = 107
 MOST_MEMORY = 80 << 20
@@ -78,6 +81,23 @@ def test_an_adopted_vm_can_be_migrated_and_one_that_came_by_migration_adopted(cl
             assert json_int(json_object(cluster.vm("web1"), "migration"), "percent") == 100
         assert watch.wait_beats(20, 10)
     assert watch.report().continuous
+
+
+def test_a_note_left_of_an_earlier_move_ends_no_vm_that_is_to_run(cluster: PocketCluster) -> None:
+    facts, pid = cluster.vm("web1"), json_int(cluster.vm("web1"), "pid")
+    group, vm_id = GroupId(json_text(facts, "group")), VmId(json_text(facts, "vm"))
+    journals = Journals(cluster.runtime("node1"))
+    for other in Noted:
+        journal = OutgoingJournal(
+            SessionId("long-over"), NodeId("1"), NodeId("2"), ImageId("earlier"), ImageId("another"), other
+        )
+        journals.write_outgoing(OutgoingNote(group, vm_id, journal))
+        before = cluster.daemon_pid("node1")
+        os.kill(before, signal.SIGKILL)
+        _come_back(cluster, "node1", before)
+        cluster.wait(lambda: not journals.outgoing(), 10, "the note is gone")
+        assert json_int(cluster.vm("web1"), "pid") == pid
+        assert VmState(json_int(cluster.vm("web1"), "vm_state")) is VmState.RUNNING
 
 
 def test_a_daemon_that_ends_in_order_leaves_its_vm_running_for_the_next(cluster: PocketCluster) -> None:

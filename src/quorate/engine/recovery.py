@@ -26,7 +26,14 @@ from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.supervised import spawn
 from quorate.hypervisor import contract as hv
-from quorate.migration.recovery import Found, FoundIncoming, recover_incoming, recover_outgoing
+from quorate.migration.recovery import (
+    Concern,
+    Found,
+    FoundIncoming,
+    plan_take_on,
+    recover_incoming,
+    recover_outgoing,
+)
 
 _log = structlog.get_logger("recovery")
 
@@ -100,15 +107,22 @@ class _Recovery:
     async def _take_on(
         self, outgoing: OutgoingNote | None, incoming: IncomingNote | None, instance: hv.Instance | None
     ) -> None:
-        if outgoing is not None:
-            await self.carry_on_outgoing(outgoing, await self._of_image(instance, outgoing.journal.image))
-        elif incoming is not None:
-            await self.carry_on_incoming(incoming, await self._of_image(instance, incoming.journal.image))
-        elif self._snapshot.owner_of(self._group) == self._context.node:
-            named = self._snapshot.ownership[self._group].value.image
-            await self.take_back_own(await self._of_image(instance, named))
-        elif instance is not None:
-            await self._end(instance)
+        plan = plan_take_on(
+            to_brain(self._snapshot.ownership[self._group]),
+            self._context.node,
+            None if instance is None else instance.image,
+            None if outgoing is None else outgoing.journal,
+            None if incoming is None else incoming.journal,
+        )
+        instance = await self._of_image(instance, plan.image)
+        if plan.concern is Concern.OUTGOING and outgoing is not None:
+            await self.carry_on_outgoing(outgoing, instance)
+        elif plan.concern is Concern.INCOMING and incoming is not None:
+            await self.carry_on_incoming(incoming, instance)
+        elif plan.concern is Concern.OWN:
+            self._context.journals.forget_outgoing(self._vm_id)
+            self._context.journals.forget_incoming(self._vm_id)
+            await self.take_back_own(instance)
 
     async def _of_image(self, instance: hv.Instance | None, image: ImageId | None) -> hv.Instance | None:
         """A QEMU that holds another image than the one that counts may never run again (I5): it is ended."""

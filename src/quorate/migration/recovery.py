@@ -175,6 +175,53 @@ OVERTAKEN_DESTINATION = "the virtual machine was taken over while the destinatio
 RESTARTED_DESTINATION = "the destination's QEMU ended while its daemon was away"
 
 
+# --- which of them it is -----------------------------------------------------------------------------------------
+
+
+class Concern(Enum):
+    """What a restarted daemon has to do with a virtual machine."""
+
+    OUTGOING = "outgoing"
+    """It was giving it away, and goes on with that."""
+    INCOMING = "incoming"
+    """It was receiving it, and goes on with that."""
+    OWN = "own"
+    """It owns it, and no migration of it is under way."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOn:
+    """What a restarted daemon goes on with."""
+
+    concern: Concern
+    image: ImageId | None
+    """The image that counts: a QEMU with another one may never run again (I5, R11), and is ended."""
+
+
+def plan_take_on(
+    record: OwnershipRecord,
+    me: NodeId,
+    found: ImageId | None,
+    outgoing: OutgoingJournal | None,
+    incoming: IncomingJournal | None,
+) -> TakeOn:
+    """Tell which of its notes a restarted daemon goes by; ``found`` is the image of the QEMU that is there.
+
+    A note that was not removed in time is of a session that is over: where the record names this node and the very
+    image that is here, only a note of that image can concern it. It is no reason to end what the record wants to run.
+    """
+    is_own = record.holder == me
+    if is_own and found is not None and found == record.image:
+        outgoing = outgoing if outgoing is not None and outgoing.image == found else None
+        incoming = incoming if incoming is not None and incoming.image == found else None
+    if outgoing is not None:
+        return TakeOn(Concern.OUTGOING, outgoing.image)
+    if incoming is not None:
+        return TakeOn(Concern.INCOMING, incoming.image)
+    return TakeOn(Concern.OWN, record.image) if is_own else TakeOn(Concern.NONE, None)
+
+
 def _write_incoming(state: Incoming, kind: CasKind, phase: incoming.Phase) -> Step[Incoming]:
     assert state.record is not None
     cas = Cas(kind, 1, state.record, state.me, state.image)

@@ -10,7 +10,7 @@ from quorate.clusapi.status import E_FAIL
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.hosted import to_brain
 from quorate.hypervisor import contract as hv
-from quorate.migration.recovery import Found, FoundIncoming
+from quorate.migration.recovery import Concern, Found, FoundIncoming, plan_take_on
 from quorate.simulator.holding import Held
 from quorate.simulator.incoming import IncomingSession
 from quorate.simulator.instance import Instance
@@ -91,15 +91,22 @@ class _Recovery:
     async def _take_on(
         self, outgoing: OutgoingNote | None, incoming: IncomingNote | None, instance: Instance | None
     ) -> None:
-        if outgoing is not None:
-            await self._carry_on_outgoing(outgoing, await self._of_image(instance, outgoing.journal.image))
-        elif incoming is not None:
-            await self._carry_on_incoming(incoming, await self._of_image(instance, incoming.journal.image))
-        elif self._snapshot.owner_of(self._group) == self._daemon.node:
-            named = self._snapshot.ownership[self._group].value.image
-            await self._take_back_own(await self._of_image(instance, named))
-        elif instance is not None:
-            await self._end(instance)
+        plan = plan_take_on(
+            to_brain(self._snapshot.ownership[self._group]),
+            self._daemon.node,
+            None if instance is None else instance.image,
+            None if outgoing is None else outgoing.journal,
+            None if incoming is None else incoming.journal,
+        )
+        instance = await self._of_image(instance, plan.image)
+        if plan.concern is Concern.OUTGOING and outgoing is not None:
+            await self._carry_on_outgoing(outgoing, instance)
+        elif plan.concern is Concern.INCOMING and incoming is not None:
+            await self._carry_on_incoming(incoming, instance)
+        elif plan.concern is Concern.OWN:
+            self._daemon.machine.outgoing_notes.pop(self._group, None)
+            self._daemon.machine.incoming_notes.pop(self._group, None)
+            await self._take_back_own(instance)
 
     async def _of_image(self, instance: Instance | None, image: ImageId | None) -> Instance | None:
         if instance is not None and instance.image != image:

@@ -8,11 +8,14 @@ from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Right
 from quorate.migration.ownership import CasKind, OwnershipRecord, SendCas
 from quorate.migration.recovery import (
+    Concern,
     Found,
     FoundIncoming,
     IncomingJournal,
     Noted,
     OutgoingJournal,
+    TakeOn,
+    plan_take_on,
     recover_incoming,
     recover_outgoing,
 )
@@ -83,3 +86,37 @@ def test_a_destination(
     assert (step.state.phase, kinds) == (phase, [] if write is None else [write])
     assert step.state.right is Right.MUST_CLAIM
     assert step.state.over == (phase is I.ENDING)
+
+
+OUT = OutgoingJournal(SessionId("s"), A, B, SOURCE, DESTINATION, Noted.YOURS)
+IN = IncomingJournal(SessionId("s"), A, C, SOURCE, OTHER, None, True)
+BACK = OwnershipRecord(A, 6, OTHER, None, None, 6)
+"""The virtual machine came back to A meanwhile, as another image."""
+
+
+@pytest.mark.parametrize(
+    ("record", "found", "out", "arriving", "expected"),
+    [
+        (OWN, SOURCE, OUT, None, TakeOn(Concern.OUTGOING, SOURCE)),
+        (GIFT, SOURCE, OUT, None, TakeOn(Concern.OUTGOING, SOURCE)),
+        (MARKED, None, OUT, None, TakeOn(Concern.OUTGOING, SOURCE)),
+        (OWN, SOURCE, None, IN, TakeOn(Concern.INCOMING, SOURCE)),
+        (ELSE, SOURCE, None, IN, TakeOn(Concern.INCOMING, SOURCE)),
+        (OWN, SOURCE, None, None, TakeOn(Concern.OWN, SOURCE)),
+        (OWN, None, None, None, TakeOn(Concern.OWN, SOURCE)),
+        (OWN, OTHER, None, None, TakeOn(Concern.OWN, SOURCE)),
+        (ELSE, SOURCE, None, None, TakeOn(Concern.NONE, None)),
+        (BACK, OTHER, OUT, None, TakeOn(Concern.OWN, OTHER)),
+        (BACK, OTHER, None, IN, TakeOn(Concern.OWN, OTHER)),
+        (BACK, OTHER, OUT, IN, TakeOn(Concern.OWN, OTHER)),
+        (BACK, SOURCE, OUT, None, TakeOn(Concern.OUTGOING, SOURCE)),
+    ],
+)
+def test_a_note_that_was_left_lying_ends_no_qemu_that_the_record_wants(
+    record: OwnershipRecord,
+    found: ImageId | None,
+    out: OutgoingJournal | None,
+    arriving: IncomingJournal | None,
+    expected: TakeOn,
+) -> None:
+    assert plan_take_on(record, A, found, out, arriving) == expected
