@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quorate.cli import output
+from quorate.cli.quiet import no_logs
 from quorate.cli.session import session
 from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.json_types import JsonObject, JsonValue
@@ -151,23 +152,14 @@ def _rehearse(inventory: "Inventory", assumptions: "Assumptions", what: "Drain |
     unknown = [name for name in assumptions.dirty_of if name not in {one.name.casefold() for one in inventory.groups}]
     if unknown:
         raise CallerError(Status.ERROR_GROUP_NOT_FOUND, f'--dirty: there is no virtual machine "{unknown[0]}"')
-    _be_quiet()
     seeded = seed_setup(inventory, assumptions)
-    rehearsed = rehearse(seeded, what, seed)
+    with no_logs():
+        rehearsed = rehearse(seeded, what, seed)
     if session.json:
         output.print_json(_facts(seeded, what, rehearsed))
     else:
         output.console().print(_page(seeded, what, rehearsed))
     return output.EXIT_REFUSAL if rehearsed.troubles else output.EXIT_SUCCESS
-
-
-def _be_quiet() -> None:
-    """What the simulated nodes would log is nobody's business."""
-    import logging
-
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _verb(what: "Drain | Lose") -> str:

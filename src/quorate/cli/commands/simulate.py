@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from quorate.cli import output
+from quorate.cli.quiet import no_logs
 from quorate.cli.session import session
 from quorate.clusapi.errors import CallerError, FaultError
 from quorate.clusapi.json_types import JsonObject
@@ -59,17 +60,8 @@ def simulate(
         from quorate.cli.commands.simulate_random import play_random
 
         return play_random(random, seed, jobs, keep, shrink)
-    silence()
-    return _play_files(_found(files), update=update, story=story)
-
-
-def silence() -> None:
-    """Keep what the hands of production would log out of the answer: it is in the trace."""
-    import logging
-
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with no_logs():
+        return _play_files(_found(files), update=update, story=story)
 
 
 def _found(places: tuple[Path, ...]) -> list[Path]:

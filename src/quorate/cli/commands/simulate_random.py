@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from quorate.cli import output
-from quorate.cli.commands.simulate import silence
+from quorate.cli.quiet import no_logs
 from quorate.cli.session import session
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonObject
@@ -33,7 +33,6 @@ def play_random(number: int, seed: int, jobs: int, keep: Path, shrink: float) ->
         raise CallerError(
             Status.ERROR_INVALID_PARAMETER, "--random and --jobs are at least 1, and --shrink is not negative"
         )
-    silence()
     tally = Tally()
     begun = time.monotonic()
     for told in _played(number, seed, jobs):
@@ -51,9 +50,9 @@ def _played(number: int, seed: int, jobs: int) -> Iterator[Told]:
     batches = [range(first, min(first + _BATCH, seed + number)) for first in range(seed, seed + number, _BATCH)]
     if jobs == 1:
         for batch in batches:
-            yield from map(play_one, batch)
+            yield from play_batch(batch)
         return
-    with ProcessPoolExecutor(jobs, initializer=silence) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         waiting: set[Future[list[Told]]] = {pool.submit(play_batch, batch) for batch in batches}
         try:
             while waiting:
@@ -66,7 +65,8 @@ def _played(number: int, seed: int, jobs: int) -> Iterator[Told]:
 
 def play_batch(seeds: range) -> list[Told]:
     """Play some histories; what a process of the pool is given."""
-    return [play_one(seed) for seed in seeds]
+    with no_logs():
+        return [play_one(seed) for seed in seeds]
 
 
 def play_one(seed: int) -> Told:
@@ -81,7 +81,8 @@ def _kept(told: Told, directory: Path, seconds: float) -> Path:
     """Write a history that breaks a law into a file, made short if there is time for it."""
     history = playing.history(told.seed, _SHAPE)
     end = time.monotonic() + seconds
-    shrunk = playing.shrink_history(history, lambda: time.monotonic() < end) if seconds else None
+    with no_logs():
+        shrunk = playing.shrink_history(history, lambda: time.monotonic() < end) if seconds else None
     scenario: Scenario = history if shrunk is None else shrunk.scenario
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"seed-{told.seed}.txt"
