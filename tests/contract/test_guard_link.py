@@ -17,7 +17,7 @@ from quorate.clusapi.status import Status
 from quorate.engine import guard as guard_module
 from quorate.engine.guard import GuardLink
 from quorate.engine.guard_file import GUARD_FILE, LAYOUT, boottime
-from quorate.service.guard_process import guard_starter
+from quorate.service.guard_process import guard_stand_in, guard_starter
 
 ANOTHER_VERSION = """
 import sys, time
@@ -129,6 +129,24 @@ def test_who_starts_virtual_cpus_waits_for_a_guard_that_is_being_started(rig: Gu
         asyncio.run(link.wait_live("this", 0.0))
     asyncio.run(wait())
     assert link.is_live()
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["dead", "frozen"])
+def test_the_daemon_does_the_work_of_a_guard_that_is_not_there_in_time(rig: GuardRig, is_frozen: bool) -> None:
+    link = GuardLink(rig.runtime / GUARD_FILE, None, guard_stand_in(rig.runtime))
+    if is_frozen:
+        os.kill(rig.guard().pid, signal.SIGSTOP)
+    deadline = rig.let_run(1.0)
+    qemus = [rig.qemu(f"web{number}") for number in range(3)]
+
+    def ended() -> bool:
+        link.look_after()
+        return all(qemu.poll() is not None for qemu in qemus)
+
+    while boottime() < deadline:
+        assert not ended() or boottime() >= deadline
+    rig.wait(ended, "they are ended")
+    link.close()
 
 
 def test_a_deadline_that_was_set_is_kept(rig: GuardRig, link: GuardLink) -> None:

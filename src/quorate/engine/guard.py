@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,10 @@ from quorate.clusapi.errors import FaultError
 from quorate.clusapi.status import Status
 from quorate.engine.guard_file import LAYOUT, GuardFile, Party, Pulse, boottime, start_ticks
 
-LOOK: Final = 0.2
+LOOK: Final = 0.1
 """Seconds between two looks at the guard."""
+LATE: Final = 0.15
+"""Seconds past the deadline at which a guard has acted. With `LOOK` well below the margin that others add."""
 FRESH: Final = 1.0
 """Seconds within which a guard that is to be relied on has done its round; it does twenty of them in that time."""
 FROZEN: Final = 2.0
@@ -36,13 +38,18 @@ _AGAIN: Final = 0.5
 _log = structlog.get_logger("guard")
 
 StartGuard = Callable[[], "subprocess.Popen[bytes]"]
+EndAll = Callable[[], Sequence[str]]
+"""Kills every QEMU of this node and answers which they were."""
 
 
 class GuardLink:
     """The guard of this node."""
 
-    def __init__(self, path: Path, start: StartGuard | None) -> None:
+    def __init__(self, path: Path, start: StartGuard | None, end_all: EndAll = tuple) -> None:
         """Share the file ``path`` with it; ``start`` starts a guard, None: somebody else does.
+
+        ``end_all`` does what a guard would have done that was not there in time: where one has just died, the margin
+        that other nodes add to a lease can be over before another has come.
 
         Raises:
             FaultError: 1117, the file cannot be used.
@@ -53,6 +60,7 @@ class GuardLink:
             sentence = f"the guard's file {path} cannot be used: {error.strerror}"
             raise FaultError(Status.ERROR_IO_DEVICE, sentence) from error
         self._start = start
+        self._end_all = end_all
         self._pulse = self._file.pulse_writer(Party.DAEMON)
         self._writing = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -132,8 +140,9 @@ class GuardLink:
             await asyncio.sleep(LOOK)
 
     def look_after(self) -> None:
-        """Start a guard that is not there, and kill one that is of no use."""
+        """Start a guard that is not there, kill one that is of no use, and do its work when it is late."""
         self._pulse()
+        self._stand_in()
         now = time.monotonic()
         if self._child is not None and (code := self._child.poll()) is not None:
             _log.warning("the guard has ended", pid=self._child.pid, code=code)
@@ -155,6 +164,12 @@ class GuardLink:
             _log.warning("the guard stands still and is replaced", pid=pulse.pid, seconds=now - self._seen_at)
             self._kill(pulse)
             self._seen_at = now
+
+    def _stand_in(self) -> None:
+        deadline = self.deadline()
+        if deadline and boottime() - deadline > LATE:
+            for qemu in self._end_all():
+                _log.error("no guard has ended it in time: the daemon has, as the node's lease is over", qemu=qemu)
 
     def _start_one(self, now: float) -> None:
         if self._start is None or self._child is not None or now < self._start_due:

@@ -1,11 +1,16 @@
-"""Starting a node's guard where systemd does not."""
+"""Starting a node's guard where systemd does not, and standing in for one that is not there in time."""
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from quorate.engine.guard import StartGuard
+import structlog
+
+from quorate.engine.guard import EndAll, StartGuard
+from quorate.engine.guard_file import boottime
+from quorate.service.guard_qemus import Qemus
 from quorate.service.keeper import open_log
 
 GUARD_MODULE: Final = "quorate.service.guard"
@@ -27,3 +32,18 @@ def guard_starter(state: Path, runtime: Path, watchdog: Path | None) -> StartGua
             )
 
     return start
+
+
+def guard_stand_in(runtime: Path) -> EndAll:
+    """Make the function with which the daemon does the guard's work: it kills the QEMUs of this directory."""
+    log = structlog.get_logger("guard")
+    qemus = Qemus(runtime, lambda sentence: log.warning("the guard's work", sentence=sentence))
+
+    def end_all() -> Sequence[str]:
+        now = boottime()
+        qemus.look(now)
+        ended = [str(qemu) for qemu in qemus.kill(now)]
+        qemus.wait(0.0)
+        return ended
+
+    return end_all

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 import quorate
-from quorate.clusapi.errors import CallerError, FaultError, RefusalError
+from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_object, json_text
@@ -58,7 +58,7 @@ from quorate.server.http import build_app
 from quorate.service.admission import Admissions
 from quorate.service.configuration import NodeConfiguration
 from quorate.service.doors import Doors
-from quorate.service.guard_process import guard_starter
+from quorate.service.guard_process import guard_stand_in, guard_starter
 from quorate.service.inspection import Inspection
 from quorate.service.membership import EvictionWatch, take_part
 from quorate.service.mscmrp_door import MscmrpDoor
@@ -145,6 +145,7 @@ class Node:
         self._coordinator.start()
         self._fence_watch.start()
         self._watch.start()
+        self._learning = asyncio.create_task(self._learn(), name="what guests can have here is found out")
         _log.info("the node is up", pid=os.getpid())
 
     async def _open_mscmrp(self) -> None:
@@ -161,6 +162,13 @@ class Node:
                 _log.info("the cluster has its standard objects now")
         except CallerError as error:
             _log.warning("the cluster lacks some of its standard objects", sentence=error.sentence)
+
+    async def _learn(self) -> None:
+        """Find out what the preflight of moves to here compares; nothing that runs needs it."""
+        try:
+            await self._hypervisor.learn()
+        except ClusterError as error:
+            _log.warning("it is not known which CPU features guests can have here", sentence=error.sentence)
 
     async def _say_up(self) -> None:
         me, name = self._configuration.node, self._context.node_name
@@ -187,7 +195,11 @@ class Node:
         """Have a guard before anything else: QEMUs of an earlier daemon may be running."""
         configuration = self._configuration
         starter = guard_starter(configuration.state, configuration.runtime, configuration.watchdog)
-        self._guard = GuardLink(self._paths.guard_file, None if configuration.guard_is_external else starter)
+        self._guard = GuardLink(
+            self._paths.guard_file,
+            None if configuration.guard_is_external else starter,
+            guard_stand_in(configuration.runtime),
+        )
         self._guarding = asyncio.create_task(self._guard.keep(), name="the guard is kept")
 
     async def _wire(self) -> None:
@@ -273,6 +285,8 @@ class Node:
 
     async def stop(self) -> None:
         """Go down in the opposite order; what runs is left running for the next daemon."""
+        self._learning.cancel()
+        await asyncio.gather(self._learning, return_exceptions=True)
         await self._watch.close(sum(vm.instance is not None for vm in self._migrations.all()))
         await self._upkeep.close()
         if self._mscmrp is not None:
@@ -328,8 +342,7 @@ class Node:
             case "ping":
                 return {"pid": os.getpid()}
             case "assess":
-                question = Assess.from_json(body)
-                return await self._migrations.on_assess(question.definition, question.pinned)
+                return await self._migrations.on_assess(Assess.from_json(body))
             case "prepare":
                 await self._migrations.on_prepare(Prepare.from_json(body))
                 return {}
