@@ -99,8 +99,8 @@ class OurMigrations:
         found: dict[str, JsonObject] = {}
 
         def both() -> bool:
-            found["left"] = self._line(source, before[source], "migration figures")
-            found["arrived"] = self._line(destination, before[destination], "arrival figures")
+            found["left"] = figures_in(self._log(source), before[source], "migration figures")
+            found["arrived"] = figures_in(self._log(destination), before[destination], "arrival figures")
             return all(found.values())
 
         self.cluster.wait(both, _PATIENCE, "both daemons tell their figures")
@@ -110,11 +110,12 @@ class OurMigrations:
             moments |= {ours: float(str(at[theirs])) for theirs, ours in names.items() if theirs in at}
         return Told(json_int(found["left"], "bytes"), json_int(found["left"], "passes"), moments)
 
-    def _line(self, node: str, offset: int, event: str) -> JsonObject:
-        """Find a line of a daemon's log after an offset; empty as long as it is not there."""
-        for line in self._log(node).read_text(encoding="utf-8")[offset:].splitlines():
-            with suppress(ValueError):
-                found: JsonObject = json.loads(line)
-                if found.get("event") == event:
-                    return found
-        return {}
+
+def figures_in(log: Path, offset: int, event: str) -> JsonObject:
+    """Find a line of a daemon's log after an offset; empty as long as it is not there."""
+    for line in log.read_text(encoding="utf-8")[offset:].splitlines():
+        with suppress(ValueError):
+            found: JsonObject = json.loads(line)
+            if found.get("event") == event:
+                return found
+    return {}

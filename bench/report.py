@@ -176,7 +176,7 @@ def _migration_table(results: Results) -> str:
                     )
                 )
     head = ("guest", "way", "runs", "total ms", "to raw tcp", "gap ms", "to raw tcp", "hand-over ms", "MB", "passes")
-    return "Median / worst.\n\n" + _table(head, rows)
+    return "Median / worst.\n\n" + table(head, rows)
 
 
 def _moment_table(results: Results, workload: Workload) -> str:
@@ -186,20 +186,21 @@ def _moment_table(results: Results, workload: Workload) -> str:
     for name in _MOMENTS:
         cells = [[m.moments[name] * 1000 for m in runs if name in m.moments] for runs in made.values()]
         rows.append((name, *(f"{median(values):.0f}" if values else "" for values in cells)))
-    return "Median milliseconds since the request.\n\n" + _table(("moment", *made), rows)
+    return "Median milliseconds since the request.\n\n" + table(("moment", *made), rows)
 
 
 def _small_table(figures: Iterable[Figure]) -> str:
     rows = [(f.sentence, f"{f.median:.3g} {f.unit}", f"{f.worst:.3g} {f.unit}", f.target) for f in figures]
-    return _table(("figure", "median", "worst", "target"), rows)
+    return table(("figure", "median", "worst", "target"), rows)
 
 
 def _verdict_table(verdicts: Iterable[Verdict]) -> str:
     rows = [(v.sentence, v.reached, "pass" if v.is_met else "FAIL") for v in verdicts]
-    return _table(("target", "reached (medians)", ""), rows)
+    return table(("target", "reached (medians)", ""), rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table of Markdown, its columns as wide as what is in them."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def text(row: Sequence[str]) -> str:
@@ -229,13 +230,13 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
-def rewrite(path: Path, figures: str) -> None:
+def rewrite(path: Path, figures: str, begin: str = BEGIN) -> None:
     """Put the figures between the marks of the document."""
-    before, mark, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    before, mark, rest = path.read_text(encoding="utf-8").partition(begin)
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"{path} has no place for the figures")
-    path.write_text(f"{before}{BEGIN}\n\n{figures}\n{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n\n{figures}\n{END}{after}", encoding="utf-8")
 
 
 # --- for programs --------------------------------------------------------------------------------------------------
@@ -255,10 +256,10 @@ def records(results: Results) -> Iterable[Mapping[str, object]]:
         yield {"kind": "target", **asdict(verdict)}
 
 
-def write_records(directory: Path, results: Results) -> Path:
+def write_records(directory: Path, lines: Iterable[Mapping[str, object]], name: str = "run") -> Path:
     """Keep the run as the next numbered file of the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    taken = [int(path.stem.removeprefix("run-")) for path in directory.glob("run-*.jsonl")]
-    path = directory / f"run-{max(taken, default=0) + 1:04}.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records(results)), encoding="utf-8")
+    taken = [int(path.stem.removeprefix(f"{name}-")) for path in directory.glob(f"{name}-*.jsonl")]
+    path = directory / f"{name}-{max(taken, default=0) + 1:04}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path

@@ -1,7 +1,8 @@
 """How fast a live migration is, in ratios to what QEMU does by itself, and how soon a guest is back; ``make bench``.
 
 Raw QMP migrations and ours of the same guests take turns in one run, so that whatever else the machine does hits all of
-them. Exit code 0: every target was reached; 1: not every one, or something went wrong.
+them. Last comes the comparison of the simulator with QEMU (`agreement.py`), which has a page of its own. Exit code 0:
+every target was reached; 1: not every one, or something went wrong.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Final
 
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 
-from bench import failover, machine, report, small, wire
+from bench import agreement, failover, machine, report, small, wire
 from bench.guests import WORKLOADS, Workload, pin
 from bench.measured import Migration
 from bench.ours import NODES, WAY, OurMigrations
@@ -37,6 +38,7 @@ TIMES: Final = 10
 BLOCKS: Final = 7
 """How many blocks of calls over the wire are made of each kind."""
 WIRE: Final = "wire"
+AGREEMENT: Final = "agreement"
 REST: Final = 20.0
 QUICK_REST: Final = 5.0
 """Seconds for which the daemons are watched at rest."""
@@ -47,6 +49,8 @@ Way = Callable[[int, float], Migration]
 def main() -> int:
     """Run the benchmark."""
     arguments = _arguments(sys.argv[1:])
+    if arguments.only == AGREEMENT:
+        return 0 if agreement.run() else 1
     workloads = [workload for workload in WORKLOADS if arguments.only in (None, workload.name)]
     patience = 0.0 if arguments.quick else PATIENCE
     with tempfile.TemporaryDirectory(prefix="qb-") as name:
@@ -74,7 +78,8 @@ def main() -> int:
             calls = wire.measure(directory / "wire", QUICK_RUNS if arguments.quick else BLOCKS, patience)
     command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
     results = report.Results(command, examined, tuple(made), tuple(failures), figures, failovers, calls)
-    return _tell(results, for_document=not (arguments.only or arguments.quick))
+    code = _tell(results, for_document=not (arguments.only or arguments.quick))
+    return code if arguments.only or arguments.quick or agreement.run() else 1
 
 
 def _failovers(directory: Path, pinned: Pinned, rounds: int, patience: float) -> failover.Failovers:
@@ -90,8 +95,9 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         prog="python -m bench.run", description="Measure live migrations against raw QMP, and failovers."
     )
     parser.add_argument("--runs", type=int, metavar="N", help=f"migrations of each guest in each way (default {RUNS})")
-    only = [*(workload.name for workload in WORKLOADS), FAILOVER, WIRE]
-    parser.add_argument("--only", choices=only, help="the migrations of one guest, the failovers, or the wire")
+    only = [*(workload.name for workload in WORKLOADS), FAILOVER, WIRE, AGREEMENT]
+    parts = "the migrations of one guest, the failovers, the wire, or the simulator against QEMU"
+    parser.add_argument("--only", choices=only, help=parts)
     parser.add_argument("--quick", action="store_true", help="once each, at once; the document stays as it is")
     found = parser.parse_args(given)
     found.runs = found.runs or (QUICK_RUNS if found.quick else RUNS)
@@ -135,7 +141,7 @@ class _Plan:
 def _tell(results: report.Results, *, for_document: bool) -> int:
     figures = report.markdown(results)
     print("\n" + figures)
-    print(f"JSON lines: {report.write_records(RECORDS, results).relative_to(ROOT)}")
+    print(f"JSON lines: {report.write_records(RECORDS, report.records(results)).relative_to(ROOT)}")
     if for_document:
         report.rewrite(DOCUMENT, figures)
         print(f"written into {DOCUMENT.relative_to(ROOT)}")

@@ -2,11 +2,15 @@
 
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from tests.system.soak import soaking
 
 # A shell starts what runs in its background with SIGINT ignored, and so would every process be that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says more about the machine than about what is tested.
-settings.register_profile("quorate", deadline=None)
-settings.load_profile("quorate")
+# How long an example takes, or takes to be made, says more about the machine than about what is tested.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# What runs for every commit tries a few dozen examples, and others each time; `make soak` tries a thousand.
+settings.register_profile("commit", UNHURRIED, max_examples=40)
+settings.register_profile("soak", UNHURRIED, max_examples=1000)
+settings.load_profile("soak" if soaking() else "commit")

@@ -22,7 +22,7 @@ from quorate.dcerpc.server import RpcServer
 from quorate.dcerpc.syntaxes import SyntaxId
 
 KNOWN_TO_RPCCLIENT = SyntaxId(UUID("b97db8b2-4c63-11cf-bff6-08002be23f2f"), 3)
-PATIENCE = 30.0
+PATIENCE = 60.0
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 

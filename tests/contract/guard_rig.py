@@ -13,7 +13,7 @@ from pathlib import Path
 from quorate.engine.guard_file import GUARD_FILE, GuardFile, Party, Pulse, boottime
 from quorate.hypervisor.qemu.process import RunFile, start_time
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 class GuardRig:

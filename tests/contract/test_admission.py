@@ -170,7 +170,7 @@ class Lab:
         """Stop a daemon as systemd does; its exit code."""
         daemon = self.daemons.pop(name)
         daemon.terminate()
-        return daemon.wait(30)
+        return daemon.wait(120)
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.contract.etcd_certificates import Authority
 from tests.contract.etcd_cluster import EtcdCluster, EtcdMember
+from tests.waiting import slowness
 
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError
 from quorate.clusapi.status import Status
@@ -209,12 +210,12 @@ async def go_on(settings: EtcdSettings, harm: Callable[[], float], repair: Calla
     assert len(numbers) >= writer.written
     assert [(change.key, change.revision) for change in watcher.seen] == [(r.key, r.revision) for r in written]
     assert watcher.seen == late.seen
-    bound = max(LONGEST_GAP, leaderless + AFTER_ELECTION)
+    bound = max(LONGEST_GAP, leaderless + AFTER_ELECTION) * slowness()
     assert writer.gaps.longest < bound
     assert renewer.gaps.longest < bound
 
 
-def run(scenario: Awaitable[None], limit: float = 60.0) -> None:
+def run(scenario: Awaitable[None], limit: float = 240.0) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(limit):
             await scenario
@@ -270,7 +271,7 @@ def test_the_lease_is_renewed_however_long_the_loop_is_held_up(etcd: EtcdCluster
             await until_told(watcher, lambda: store.transact([], [Put("w/1", b"")]))
             with Renewer(settings) as renewer:
                 time.sleep(2.5)  # noqa: ASYNC251 - this is the fault
-            assert renewer.gaps.longest < 1.0
+            assert renewer.gaps.longest < 1.0 * slowness()
             await until_told(watcher, lambda: store.transact([], [Put("w/2", b"")]))
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -298,12 +299,12 @@ def test_when_all_members_stop_a_call_ends_in_time_and_all_goes_on_when_they_ret
             calls = [store.get("a"), store.range(""), store.transact([], [Put("a", b"2")])]
             ends = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(end) for end in ends] == [StoreUnavailable] * 3
-            assert time.monotonic() - began < 7
+            assert time.monotonic() - began < 7 * slowness()
             for call in (functools.partial(blocking.get, "a"), functools.partial(blocking.transact, [], [])):
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailable, match="no answer in time"):
                     await asyncio.to_thread(call)
-                assert time.monotonic() - began < 3.5
+                assert time.monotonic() - began < 3.5 * slowness()
             assert watcher.begun_anew  # it was told that nobody answers
             for member in whole.members:
                 member.thaw()
@@ -344,7 +345,7 @@ def eventually_blocking(call: Callable[[], object]) -> object:
 
 
 def opened(settings: EtcdSettings, wait: float = OPEN_WAIT) -> ClusterError:
-    """What opening a store with these settings ends in, within 5 s."""
+    """What opening a store with these settings ends in, within 5 s, or longer where much else is going on."""
     began = time.monotonic()
 
     async def scenario() -> None:
@@ -353,7 +354,7 @@ def opened(settings: EtcdSettings, wait: float = OPEN_WAIT) -> ClusterError:
 
     with pytest.raises(ClusterError) as caught:
         asyncio.run(scenario())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5 * slowness()
     print(caught.value.sentence)
     return caught.value
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.etcd_cluster import EtcdCluster, Place
+from tests.waiting import PATIENCE
 
 from quorate.database.contract import Compacted, Delete, Put, Store, StoreUnavailable
 from quorate.database.etcd.maintenance import EtcdMaintenance
@@ -46,7 +47,7 @@ def on_every_engine(
         async def body() -> None:
             store, maintenance = engine(request)
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     await test(store, maintenance)
             finally:
                 await store.close()

@@ -1,6 +1,7 @@
 """The guard as a process: what it kills and when, what it spares, when it ends, and how it feeds the watchdog."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,30 +31,47 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
+def _told_of_the_end(rig: GuardRig, name: str, pid: int) -> float:
+    """Wait until the guard has told of a QEMU's end; answers how many seconds after the deadline it was killed."""
+    rig.wait(lambda: f"QEMU {pid}) has ended" in rig.log(), "the guard has noticed")
+    killed = re.search(rf"killed {name} \(.*, QEMU {pid}\): the node's lease was over (\d+\.\d+)", rig.log())
+    assert killed is not None, rig.log()
+    return float(killed[1])
+
+
 # --- killing ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_runs_is_killed_when_the_deadline_has_passed_and_not_before(rig: GuardRig) -> None:
-    deadline = rig.let_run(1.0)
-    qemus = [rig.qemu(f"web{number}") for number in range(5)]
+    rig.let_run(LIMIT)
     rig.guard()
-    for qemu in qemus:
-        assert deadline <= rig.end_of(qemu) < deadline + MARGIN
-    rig.wait(lambda: rig.log().count("has ended") == 5, "the guard has noticed")
-    for number, qemu in enumerate(qemus):
-        assert f"killed web{number} (" in rig.log()
-        assert f", QEMU {qemu.pid}): the node's lease was over 0.0" in rig.log()
+    for _ in range(10):  # on a busy machine everybody is late now and then, this test as well
+        qemus = [rig.qemu(f"web{number}") for number in range(5)]
+        deadline = rig.let_run(0.5)
+        ends = [rig.end_of(qemu) for qemu in qemus]
+        assert min(ends) >= deadline
+        lateness = [_told_of_the_end(rig, f"web{number}", qemu.pid) for number, qemu in enumerate(qemus)]
+        if max(ends) < deadline + MARGIN and max(lateness) < 0.1:
+            return
+    raise AssertionError(f"never in time\n{rig.log()}")
 
 
 def test_a_deadline_that_moves_on_kills_nobody(rig: GuardRig) -> None:
-    rig.let_run(0.5)
-    qemu = rig.qemu()
+    rig.let_run(LIMIT)
     rig.guard()
-    for _ in range(10):
-        rig.let_run(0.5)
-        rig.rounds(3)
-    assert qemu.poll() is None
-    assert rig.end_of(qemu)
+    for duration in (0.5, 2.0, 8.0, 32.0):  # a test that comes late itself proves nothing: then it takes more time
+        qemu = rig.qemu()
+        deadline, is_in_time = rig.let_run(duration), True
+        for _ in range(10):
+            rig.rounds(3)
+            before, deadline = deadline, rig.let_run(duration)
+            is_in_time &= boottime() < before
+        lives = qemu.poll() is None
+        is_in_time &= boottime() < deadline
+        assert rig.end_of(qemu) >= deadline or not is_in_time
+        if is_in_time:
+            break
+    assert lives and is_in_time
 
 
 def test_one_that_stands_still_is_killed_as_well(rig: GuardRig) -> None:
@@ -61,14 +79,14 @@ def test_one_that_stands_still_is_killed_as_well(rig: GuardRig) -> None:
     qemu = rig.qemu()
     _stop(qemu)
     rig.guard()
-    assert deadline <= rig.end_of(qemu) < deadline + MARGIN
+    assert rig.end_of(qemu) >= deadline
 
 
 def test_one_whose_pid_the_daemon_had_no_time_to_note_is_found_and_killed(rig: GuardRig) -> None:
     deadline = rig.let_run(0.5)
     rig.guard()
     qemu = rig.qemu(noted=False)
-    assert deadline <= rig.end_of(qemu) < deadline + MARGIN
+    assert rig.end_of(qemu) >= deadline
 
 
 def test_what_appears_after_the_deadline_is_killed_until_a_daemon_has_a_lease_again(rig: GuardRig) -> None:
@@ -90,7 +108,7 @@ def test_one_whose_run_file_goes_stays_guarded(rig: GuardRig) -> None:
     rig.rounds()
     for path in rig.runtime.glob("*.run"):
         path.unlink()
-    assert deadline <= rig.end_of(qemu) < deadline + MARGIN
+    assert rig.end_of(qemu) >= deadline
 
 
 def test_a_process_that_has_the_pid_of_a_qemu_by_now_is_left_alone(rig: GuardRig) -> None:
@@ -116,7 +134,7 @@ def test_a_guard_that_is_killed_and_comes_back_knows_the_deadline(rig: GuardRig)
     first.kill()
     first.wait()
     rig.guard()
-    assert deadline <= rig.end_of(qemu) < deadline + MARGIN
+    assert rig.end_of(qemu) >= deadline
 
 
 def test_a_deadline_of_an_earlier_boot_of_the_machine_says_nothing(rig: GuardRig) -> None:
@@ -138,8 +156,8 @@ def test_what_cannot_be_understood_is_told_and_harms_nobody_else(rig: GuardRig) 
     qemu = rig.qemu()
     rig.guard()
     assert rig.end_of(qemu)
-    assert "newer.run is not understood (schema 99, not 1)" in rig.log()
-    assert "broken.run is not understood" in rig.log()
+    rig.wait(lambda: "newer.run is not understood (schema 99, not 1)" in rig.log(), "the guard says so")
+    rig.wait(lambda: "broken.run is not understood" in rig.log(), "the guard says so")
 
 
 def test_one_that_comes_before_the_first_daemon_makes_the_directory(tmp_path: Path) -> None:
@@ -270,14 +288,15 @@ def test_the_watchdog_is_fed_on_once_everything_is_dead(rig: GuardRig, device: D
 @pytest.mark.skipif(os.getuid() != 0 or not which("setpriv"), reason="one whom the guard may not kill is needed")
 def test_the_watchdog_starves_while_one_cannot_be_killed(rig: GuardRig, device: Device) -> None:
     """As with a QEMU that hangs in the kernel: SIGKILL does not reach it."""
-    deadline = rig.let_run(1.0)
+    rig.let_run(LIMIT)
     qemu = rig.qemu(account=NOBODY)
     rig.guard("--watchdog", str(device.path), through=("setpriv", "--bounding-set", "-kill"))
-    while boottime() < deadline + 1.0:
-        device.read()
-        time.sleep(0.01)
-    assert device.fed
-    assert device.fed[-1][0] <= deadline + 0.1
+    rig.wait(lambda: device.read() != b"", "it is fed")
+    rig.let_run(0.5)
+    rig.wait(lambda: "is not fed" in rig.log(), "the guard says that it is not fed any more")
+    device.read()
+    rig.rounds(20)
+    assert device.read() == b""
     for words in ("cannot be killed: Operation not permitted", "is not fed", "may still run"):
         rig.wait(lambda words=words: words in rig.log(), "the guard says so")  # type: ignore[misc]
     qemu.kill()

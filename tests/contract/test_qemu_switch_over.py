@@ -82,14 +82,14 @@ def run(root: Path, body: Callable[[Pair], Awaitable[None]]) -> None:
             await it.end()
 
     async def main() -> None:
-        async with asyncio.timeout(60), pair() as it:
+        async with asyncio.timeout(120), pair() as it:
             await body(it)
 
     asyncio.run(main())
 
 
 async def until(instance: Instance, *wanted: MigrationStatus) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (sample := await instance.migration()).status not in wanted:
         assert time.monotonic() < deadline, sample
         await asyncio.sleep(0.005)

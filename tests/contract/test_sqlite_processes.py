@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 from quorate.database.contract import Put
 from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
 
@@ -81,7 +83,7 @@ def test_the_log_of_changes_survives_kill_9_without_a_gap(tmp_path: Path) -> Non
         store = SqliteStore(database)
         revision = (await store.range("")).revision
         seen = []
-        async with asyncio.timeout(10), aclosing(store.watch("", 0)) as changes:
+        async with asyncio.timeout(PATIENCE), aclosing(store.watch("", 0)) as changes:
             async for batch in changes:
                 seen.append(batch[0].revision)
                 assert [change.key.split("/")[0] for change in batch] == ["last", "written"]
@@ -112,7 +114,7 @@ def test_a_watcher_hears_another_processs_write_by_the_datagram_alone(tmp_path: 
         store = SqliteStore(database, poll=None)
         heard: dict[int, float] = {}
         with process("signal", database, "", writes) as running:
-            async with asyncio.timeout(20), aclosing(store.watch("signal", 0)) as changes:
+            async with asyncio.timeout(PATIENCE), aclosing(store.watch("signal", 0)) as changes:
                 async for batch in changes:
                     heard[batch[0].revision] = time.monotonic()
                     if len(heard) == writes:

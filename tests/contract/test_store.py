@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.etcd_cluster import EtcdCluster
+from tests.waiting import PATIENCE
 
 from quorate.database.contract import (
     MAX_OPERATIONS,
@@ -116,7 +117,7 @@ def scenario(test: Callable[[Engine], Coroutine[None, None, None]]) -> Callable[
     def run(request: pytest.FixtureRequest, name: str) -> None:
         async def body() -> None:
             engine = ENGINES[name](request)
-            async with closing_all(engine), asyncio.timeout(20):
+            async with closing_all(engine), asyncio.timeout(PATIENCE):
                 await test(engine)
 
         asyncio.run(body())

@@ -329,7 +329,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_plain_http_gets_no_answer(rig: Rig) -> None:
-    with socket.create_connection(("127.0.0.1", rig.port()), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", rig.port()), timeout=60) as connection:
         connection.sendall(b"POST /v1/GetStatus HTTP/1.0\r\ncontent-length: 2\r\n\r\n{}")
         said = b"".join(iter(lambda: _received(connection), b""))
     assert b"HTTP" not in said
@@ -350,7 +350,7 @@ def test_older_tls_is_not_spoken(rig: Rig) -> None:
     context.load_verify_locations(credentials / "ca.crt")
     context.load_cert_chain(credentials / "user.crt", credentials / "user.key")
     with (
-        socket.create_connection(("127.0.0.1", rig.port()), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", rig.port()), timeout=60) as connection,
         pytest.raises(OSError),
     ):
         context.wrap_socket(connection, server_hostname="127.0.0.1")
@@ -362,7 +362,7 @@ def test_a_handshake_has_five_seconds() -> None:
 
 def test_who_is_slow_at_the_handshake_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quorate.server.https.HANDSHAKE_TIMEOUT", 0.3)
-    with running_rig(tmp_path) as rig, socket.create_connection(("127.0.0.1", rig.port()), timeout=10) as slow:
+    with running_rig(tmp_path) as rig, socket.create_connection(("127.0.0.1", rig.port()), timeout=60) as slow:
         slow.sendall(b"\x16\x03\x01\x02\x00")
         assert _received(slow) == b""
         assert rig.client(rig.user("alice")).call("ListNodes")
@@ -372,7 +372,7 @@ def shaken(rig: Rig) -> ssl.SSLSocket:
     """A connection of a user who may enter."""
     credentials = rig.user("alice")
     context = client_context(credentials / "user.crt", credentials / "user.key", credentials / "ca.crt")
-    connection = socket.create_connection(("127.0.0.1", rig.port()), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", rig.port()), timeout=60)
     return context.wrap_socket(connection, server_hostname="127.0.0.1")
 
 

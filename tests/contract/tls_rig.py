@@ -17,6 +17,7 @@ from typing import TypeVar
 from structlog.testing import capture_logs
 from tests.unit.peers.certificates import Authorities
 from tests.unit.server.fake import FakeNode, FakeWorld
+from tests.waiting import PATIENCE
 
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.identity import NodeId
@@ -61,7 +62,7 @@ class Rig:
 
     def run(self, work: Coroutine[None, None, T]) -> T:
         """Run something where the cluster runs, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def url(self, node: str = "1") -> str:
         """Where a node answers clients."""
@@ -90,7 +91,7 @@ class Rig:
             seen = asyncio.Event()
             unsubscribe = view.subscribe(_setter(seen, revision))
             if view.snapshot.revision < revision:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     await seen.wait()
             unsubscribe()
 

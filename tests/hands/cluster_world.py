@@ -54,7 +54,7 @@ DELAY = 0.05
 DURATION = 0.25
 MARGIN = 0.1
 MIB = 1 << 20
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Leash(MemoryStore):
@@ -262,8 +262,7 @@ class SimNode:
     async def answer(self, kind: str, body: JsonObject) -> JsonObject:
         match kind:
             case "assess":
-                question = Assess.from_json(body)
-                return await self.migrations.on_assess(question.definition, question.pinned)
+                return await self.migrations.on_assess(Assess.from_json(body))
             case "prepare":
                 await self.migrations.on_prepare(Prepare.from_json(body))
                 return {}

@@ -33,7 +33,7 @@ class Fences:
         self._world = world
 
     async def give(self, node: NodeId, *plugs: str) -> None:
-        agents = tuple(FenceAgent(FakeAgent.NAME, {"plug": plug, "password": "s3cret"}, timeout=5.0) for plug in plugs)
+        agents = tuple(FenceAgent(FakeAgent.NAME, {"plug": plug, "password": "s3cret"}, timeout=60.0) for plug in plugs)
         await self._world.admin.fences.change(node, lambda known: agents)
 
     def phase(self, node: NodeId) -> Phase:

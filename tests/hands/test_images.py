@@ -37,7 +37,7 @@ async def test_a_restored_guest_that_has_not_run_yet_runs_only_when_its_image_is
     world.nodes[one.id] = fresh
     with pytest.MonkeyPatch.context() as patch:
 
-        async def silence(*arguments: object) -> bool:
+        async def silence(*arguments: object, **options: object) -> int:
             raise StoreUnavailable("the test has silenced the database")
 
         patch.setattr(fresh.database, "write_run_state", silence)

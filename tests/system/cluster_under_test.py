@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_text
@@ -52,7 +54,11 @@ class ClusterUnderTest:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
-        """Wait for a condition; refusals and faults on the way count as "not yet"."""
+        """Wait for a condition; refusals and faults on the way count as "not yet".
+
+        ``timeout`` is what a test expects, in seconds; a machine that is busy with something else gets more.
+        """
+        timeout = max(timeout, 2 * PATIENCE)
         deadline = time.monotonic() + timeout
         last: ClusterError | None = None
         while time.monotonic() < deadline:

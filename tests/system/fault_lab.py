@@ -30,7 +30,7 @@ LEASE, LONG_LEASE = 5, 60
 """Seconds that leases last: as usual, and where a daemon has to be back in time on however busy a machine."""
 LOOK = 0.2
 """Seconds between two looks at what has come out: each costs the machine a little, and many look at a time."""
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds within which everything must have settled; it takes two or three."""
 GUEST: dict[str, int] = {"dirty_bytes": 4 << 20, "dirty_bytes_per_second": 8 << 20, "fill_bytes": 8 << 20}
 BEATS_AFTER = 30

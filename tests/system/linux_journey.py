@@ -28,8 +28,8 @@ from quorate.clusapi.states import MigrationState, VmResdllContext, VmState
 from quorate.clusapi.status import Status
 from quorate.hypervisor.serial_watch import SerialWatch
 
-MOVE_TIMEOUT = 60.0
-ALIVE_TIMEOUT = 60.0
+MOVE_TIMEOUT = 240.0
+ALIVE_TIMEOUT = 240.0
 DESCRIPTORS_OF_A_VM = 6
 """Open files more than at rest that a daemon may have: QMP, pidfd, connections of clients and peers that are kept."""
 _WATCH_EVERY = 0.002

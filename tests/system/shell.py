@@ -14,7 +14,7 @@ from pathlib import Path
 from quorate.clusapi.json_types import JsonObject
 
 COMMAND = (sys.executable, "-m", "quorate.cli.main")
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def over_the_wire(place: Path) -> Iterator[tuple[PocketCluster, str]]:
     """A pocket cluster that speaks MS-CMRP at ports of its own, and the address of its nodes there."""
     ports = _free_ports(NODES)
     with (
-        pocket_cluster(place / "cluster", NODES, f"{HOST}:{ports[0]}") as cluster,
+        pocket_cluster(place / "cluster", NODES, f"{HOST}:{ports[0]}", lease=60) as cluster,
         pytest.MonkeyPatch.context() as patch,
     ):
         cluster.call("AddUserAccount", name="alice", role="full", password=PASSWORD)
@@ -163,7 +163,7 @@ class Rig:
         assert status == 0
         return next(item.value for item in parse_property_list(output) if item.name == "StatusInformation")
 
-    def wait_state(self, name: str, *states: MigrationState, timeout: float = 20.0) -> None:
+    def wait_state(self, name: str, *states: MigrationState, timeout: float = 60.0) -> None:
         def is_there() -> bool:
             state = self.migration_state(name)
             unexpected = state is MigrationState.FAILURE and state not in states
@@ -172,7 +172,7 @@ class Rig:
 
         self.cluster.wait(is_there, timeout, f"{name} is in {states}")
 
-    def wait_moved(self, name: str, node: str, timeout: float = 30.0) -> None:
+    def wait_moved(self, name: str, node: str, timeout: float = 60.0) -> None:
         """Wait until a VM has arrived and the migration is over."""
         cluster = self.cluster
 

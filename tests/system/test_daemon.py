@@ -50,11 +50,11 @@ def _come_back(cluster: PocketCluster, node: str, before: int) -> None:
 def test_a_killed_daemon_comes_back_adopts_its_vm_and_nobody_notices(cluster: PocketCluster) -> None:
     before, pid = cluster.daemon_pid("node1"), json_int(cluster.vm("web1"), "pid")
     with SerialWatch(cluster.serial_log("web1", "node1"), from_end=True) as watch:
-        assert watch.wait_beats(5, 10)
+        assert watch.wait_beats(5, 60)
         os.kill(before, signal.SIGKILL)
-        assert watch.wait_beats(20, 10), "the guest runs on without its daemon"
+        assert watch.wait_beats(20, 60), "the guest runs on without its daemon"
         _come_back(cluster, "node1", before)
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
     facts = cluster.vm("web1")
     assert (json_int(facts, "pid"), VmState(json_int(facts, "vm_state"))) == (pid, VmState.RUNNING)
@@ -79,7 +79,7 @@ def test_an_adopted_vm_can_be_migrated_and_one_that_came_by_migration_adopted(cl
             os.kill(before, signal.SIGKILL)
             _come_back(cluster, destination, before)
             assert json_int(json_object(cluster.vm("web1"), "migration"), "percent") == 100
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
 
 
@@ -105,7 +105,7 @@ def test_a_daemon_that_ends_in_order_leaves_its_vm_running_for_the_next(cluster:
     with SerialWatch(cluster.serial_log("web1", "node1"), from_end=True) as watch:
         os.kill(before, signal.SIGTERM)
         _come_back(cluster, "node1", before)
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
     assert json_int(cluster.vm("web1"), "pid") == pid
 
@@ -113,7 +113,7 @@ def test_a_daemon_that_ends_in_order_leaves_its_vm_running_for_the_next(cluster:
 def test_a_second_daemon_of_a_node_is_refused(cluster: PocketCluster) -> None:
     configuration = cluster.directory / "nodes" / "1" / "node.toml"
     command = [sys.executable, "-m", "quorate.service.daemon", str(configuration)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3
     assert "another daemon" in done.stderr
 
@@ -155,7 +155,7 @@ def test_status_is_answered_without_loading_what_it_does_not_need(cluster: Pocke
             capture_output=True,
             text=True,
             env=environment,
-            timeout=30,
+            timeout=120,
             check=True,
         )
         print(f"quorate {' '.join(arguments)}: {1000 * (time.perf_counter() - begun):.0f} ms")

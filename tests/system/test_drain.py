@@ -27,7 +27,7 @@ def drain_of(cluster: PocketCluster, name: str) -> JsonObject:
 
 
 def test_three_guests_leave_a_drained_node_and_come_back_and_none_of_them_notices(tmp_path: Path) -> None:
-    with pocket_cluster(tmp_path) as cluster, ExitStack() as stack:
+    with pocket_cluster(tmp_path, lease=60) as cluster, ExitStack() as stack:
         for name in VMS:
             cluster.create_builtin(name, "64M")
         assert {cluster.owner(name) for name in VMS} == {"node1"}

@@ -10,7 +10,7 @@ from quorate.hypervisor.serial_watch import SerialWatch
 
 
 def test_a_running_guest_moves_to_another_node_on_one_call_and_counts_on(tmp_path: Path) -> None:
-    with pocket_cluster(tmp_path) as cluster:
+    with pocket_cluster(tmp_path, lease=60) as cluster:
         cluster.create_builtin("web1", "64M")
         logs = [cluster.serial_log("web1", node) for node in ("node1", "node2")]
         with SerialWatch(*logs) as watch:

@@ -29,7 +29,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> LinuxGuest:
 @pytest.fixture
 def journey(tmp_path: Path, guest: LinuxGuest) -> Iterator[Journey]:
     """A Linux guest that writes, on node1 of three."""
-    with pocket_cluster(tmp_path / "cluster") as cluster, Journey(cluster, guest, tmp_path) as made:
+    with pocket_cluster(tmp_path / "cluster", lease=60) as cluster, Journey(cluster, guest, tmp_path) as made:
         yield made
 
 

@@ -26,7 +26,7 @@ from quorate.service import pocket, pocket_rest
 from quorate.service.pocket_files import configured
 from quorate.service.pocket_processes import QemuProcess, daemon_pids, guard_pids, keeper_pid
 
-LIMIT = 30.0
+LIMIT = 120.0
 REFUSED, MISTAKE, BROKEN = 1, 2, 3
 
 

@@ -7,6 +7,7 @@ from tests.system.wire_cluster import PASSWORD, READER, WireCluster, why_no_wire
 
 from quorate.clusapi.json_types import json_int, json_objects, json_text
 from quorate.clusapi.states import NodeState, ResourceState, VmState
+from quorate.dcerpc.ntlm_crypto import nt_hash
 
 pytestmark = pytest.mark.skipif(why_no_wire() is not None, reason=str(why_no_wire()))
 
@@ -159,6 +160,16 @@ def test_what_was_asked_for_is_in_the_audit(cluster: WireCluster) -> None:
         return any('PauseNode of "node3"' in sentence for sentence in sentences)
 
     cluster.wait(written, 20, "an event tells who paused node3")
+
+
+def test_no_file_but_the_database_has_the_hash_of_a_password_and_none_the_password(cluster: WireCluster) -> None:
+    secrets = (PASSWORD.encode(), PASSWORD.encode("utf-16-le"), nt_hash(PASSWORD), nt_hash(PASSWORD).hex().encode())
+    files = [path for path in cluster.directory.rglob("*") if path.is_file() and path.stat().st_size < 1 << 26]
+    holding = {path.name for path in files if any(secret in path.read_bytes() for secret in secrets)}
+    assert {"daemon.log", "cluster.sqlite"} <= {path.name for path in files}
+    assert {name for name in holding if not name.startswith("cluster.sqlite")} == set()
+    assert not any(secret in path.read_bytes() for path in files for secret in secrets[:2])
+    assert holding  # else this test would look in the wrong place
 
 
 def test_no_handle_and_no_connection_is_left(cluster: WireCluster) -> None:

@@ -96,7 +96,7 @@ class Scripts:
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
-    with pocket_cluster(tmp_path_factory.mktemp("scripts"), nodes=2) as cluster:
+    with pocket_cluster(tmp_path_factory.mktemp("scripts"), nodes=2, lease=60) as cluster:
         cluster.create_builtin("vm1", "64M")
         yield Scripts(cluster)
 

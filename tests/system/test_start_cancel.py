@@ -78,7 +78,7 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with ExitStack() as stack:
         stack.enter_context(gate.in_path())
         if request.param == "HTTP":
-            cluster = stack.enter_context(pocket_cluster(place / "cluster"))
+            cluster = stack.enter_context(pocket_cluster(place / "cluster", lease=60))
             address = str(cluster.directory)
         else:
             cluster, address = stack.enter_context(over_the_wire(place))
@@ -222,7 +222,7 @@ def test_a_vm_that_is_saved_is_status_5023_and_goes_on_afterwards(rig: Rig) -> N
         _refused_in(rig, "web1", VmState.SAVED)
         assert OnlineClusterResource(vm) in (0, 997)
         rig.cluster.wait(lambda: rig.cluster.vm_state("web1") is VmState.RUNNING, 20, "web1 runs")
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
 
 
@@ -272,7 +272,7 @@ def test_a_vm_that_is_being_migrated_is_status_5023_and_that_migration_is_not_di
         assert now["session"] == session["session"]
         rig.gate.open()
         rig.wait_moved("web1", "node2")
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous, watch.report()
 
 
@@ -541,7 +541,7 @@ def test_cancel_in_state_1_is_status_0_and_the_vm_never_stops(rig: Rig) -> None:
         assert cancel(vm) == 0
         assert rig.migration_state("web1") is MigrationState.CANCELED
         assert cancel(vm) == 5023, "it is in state 4"
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert rig.phases("node1")[len(phases) :] == ["preparing -> ended"]
     assert watch.report().continuous
     rig.gate.open()
@@ -557,7 +557,7 @@ def test_cancel_in_state_2_is_status_0_and_the_vm_never_stops(rig: Rig, busy: st
         assert cancel(vm) == 0
         assert rig.migration_state(busy) is MigrationState.CANCELED
         assert cancel(vm) == 5023
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert not [phase for phase in rig.phases("node1")[len(phases) :] if "stopping" in phase], "no STOP was sent"
     assert watch.report().continuous
     assert rig.cluster.owner(busy) == "node1"
@@ -589,7 +589,7 @@ def test_cancel_in_state_3_is_status_5023_and_the_migration_goes_on(rig: Rig) ->
         finally:
             other.execute("ROLLBACK")
         rig.wait_moved("web1", "node2")
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
 
 
@@ -601,7 +601,7 @@ def test_a_migration_whose_destination_breaks_is_state_5_which_cannot_be_cancell
         rig.gate.break_arrivals()
         rig.wait_state("web1", MigrationState.FAILURE)
         assert rig.refusals({"cancel": lambda: cancel(vm)}) == {"cancel": 5023}
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
     assert rig.properties("web1")["MigrationFailureReason"] == E_FAIL
     assert rig.cluster.owner("web1") == "node1"
@@ -630,7 +630,7 @@ def test_moving_the_group_of_a_running_vm_is_a_live_migration(rig: Rig) -> None:
     with _watch(rig, "web1") as watch:
         assert MoveClusterGroup(group, node2) == 997
         rig.wait_moved("web1", "node2")
-        assert watch.wait_beats(20, 10)
+        assert watch.wait_beats(20, 60)
     assert watch.report().continuous
     assert MoveClusterGroup(group, node2) == 0, "it is there already"
 
@@ -646,7 +646,7 @@ def test_a_group_moves_as_the_default_move_type_of_its_vm_says(rig: Rig) -> None
             assert MoveClusterGroup(group, node2) == 997
             rig.wait_moved("web1", "node2")
             rig.cluster.wait(lambda: rig.cluster.vm_state("web1") is VmState.RUNNING, 20, "web1 runs")
-            assert watch.wait_beats(20, 10)
+            assert watch.wait_beats(20, 60)
         assert watch.report().continuous, "saved there, restored here"
         assert {state for _, state in rig.hands_and_states("web1", before)} == {IDLE}, "it was no migration"
     finally:

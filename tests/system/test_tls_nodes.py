@@ -29,7 +29,7 @@ NODES = ("node1", "node2")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PocketCluster]:
     """A pocket cluster whose nodes were given authorities, certificates and doors of several machines."""
-    with pocket_cluster(tmp_path_factory.mktemp("tls") / "cluster", nodes=2) as found:
+    with pocket_cluster(tmp_path_factory.mktemp("tls") / "cluster", nodes=2, lease=60) as found:
         authorities = asyncio.run(_found_authorities(found.directory))
         for node in NODES:
             place = found.directory / "nodes" / node.removeprefix("node")

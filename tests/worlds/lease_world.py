@@ -508,6 +508,7 @@ class World:
             admitted=daemon.view.admissions.get(daemon.node.id),
             started=daemon.started,
             promised_until=daemon.promises.outstanding(node, now),
+            held_since=daemon.holder.held_since,
         )
         return observer.may_end(subject, judge, now, fenced=fenced)
 

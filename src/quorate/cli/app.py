@@ -19,6 +19,8 @@ _TOP: Final[_Commands] = {
     "status": (f"{_C}.status:status", "Show nodes, virtual machines and groups."),
     "explain": (f"{_C}.explain:explain", "Take a control code, a status code or a property list apart."),
     "events": (f"{_C}.events:events", "Show what happened, and why."),
+    "migrations": (f"{_C}.migrations:migrations", "Show the live migrations that are over, with their figures."),
+    "why-not": (f"{_C}.why_not:why_not", "Show whether a virtual machine could be moved now, and why not."),
     "wire": (f"{_C}.wire:wire", "Show the calls in a capture of ClusAPI's wire protocol."),
     "simulate": (f"{_C}.simulate:simulate", "Play scenarios in a virtual world, with the brains of production."),
     "validate": (f"{_C}.validate:validate", "Check what would stop a virtual machine from living on."),

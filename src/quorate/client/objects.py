@@ -122,6 +122,10 @@ class Cluster:
         """Check the whole cluster: the verdict, and every finding."""
         return (await self.call("Validate")).as_json()
 
+    async def migrations(self, vm: str | None = None, after: int | None = None) -> tuple[JsonObject, ...]:
+        """Live migrations that are over, oldest first: the newest hundred, or the oldest after a sequence."""
+        return (await self.call("ListMigrations", vm=vm, after=after)).objects("migrations")
+
     async def create_virtual_machine(
         self, name: str, definition: JsonObject, node: str | None = None
     ) -> "VirtualMachine":
@@ -299,6 +303,11 @@ class VirtualMachine(Group):
         return MigrationProgress.from_json(
             (await self.client.call("GetMigrationProgress", vm=self.id)).json("progress")
         )
+
+    async def why_not(self, node: str | None = None) -> tuple[JsonObject, ...]:
+        """Tell how every rule stands for a migration to a node, or to each of the others; nothing is begun."""
+        answer = await self.client.call("AssessMove", vm=self.id, destination=node)
+        return answer.objects("nodes")
 
     async def pause(self) -> None:
         """Stop its virtual CPUs."""

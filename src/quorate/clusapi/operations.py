@@ -16,6 +16,7 @@ from typing import Final
 from quorate.clusapi.fence_operations import FENCE_OPERATIONS
 from quorate.clusapi.group_set_operations import GROUP_SET_OPERATIONS
 from quorate.clusapi.member_operations import MEMBER_OPERATIONS
+from quorate.clusapi.migration_operations import MIGRATION_OPERATIONS
 from quorate.clusapi.network_operations import NETWORK_OPERATIONS
 from quorate.clusapi.operation_declarations import CLUSTER_NODE as _CLUSTER_NODE
 from quorate.clusapi.operation_declarations import ENTRIES as _ENTRIES
@@ -426,6 +427,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             *RELATION_OPERATIONS,
             *GROUP_SET_OPERATIONS,
             *_VM_OPERATIONS,
+            *MIGRATION_OPERATIONS,
             *USER_OPERATIONS,
             *REGISTRY_OPERATIONS,
         )

@@ -13,7 +13,9 @@ Integers are little-endian. ``cb`` counts the bytes of the data with the text's 
 type in the high word and a format in the low word; only the format decides how the data looks.
 
 Parsing is strict, since the buffers come from anybody: whatever does not follow the grammar to its last byte raises
-:class:`PropertyListError` and nothing else. What holds a value is checked when it is made, so packing never fails.
+:class:`PropertyListError` and nothing else. One thing more is taken: an endmark after the last property, which clients
+made from Samba's description of the protocol write, and we never do. What holds a value is checked when it is made, so
+packing never fails.
 
 Source: pages property-lists, value-lists, dword-aligned, data-length; [MS-CMRP] 2.2.3.10.
 """
@@ -51,6 +53,7 @@ __all__ = [
 
 _U32: Final = struct.Struct("<I")
 _ENTRY: Final = struct.Struct("<II")
+_ENDMARK: Final = _U32.pack(Syntax.ENDMARK)
 _SMALLEST_PROPERTY: Final = 24  # a name of one character (12), a value without data (8), an endmark (4)
 _DEEPEST_NESTING: Final = 8  # a list in a list in a list…: nobody needs more, and a parser must not run out of stack
 
@@ -280,7 +283,7 @@ def pack_property_list(properties: PropertyList) -> bytes:
 def pack_value_list(values: Iterable[PropertyValue]) -> bytes:
     """Pack a value list, such as the answer to GET_REQUIRED_DEPENDENCIES; one endmark at the very end."""
     entries = [_pack_entry(value.syntax, _pack_data(value.syntax.format_word, value.value)) for value in values]
-    return b"".join(entries) + _U32.pack(Syntax.ENDMARK)
+    return b"".join(entries) + _ENDMARK
 
 
 def _pack_entry(syntax: int, data: bytes) -> bytes:
@@ -358,6 +361,8 @@ class _Reader:
                 raise self._broken(f"property {item.name} comes twice", at=start)
             seen.add(item.name.casefold())
             properties.append(item)
+        if self._data[self._at :] == _ENDMARK:
+            self._at += len(_ENDMARK)
         return PropertyList(tuple(properties))
 
     def values_up_to_endmark(self, *, in_property: bool = False) -> tuple[PropertyValue, ...]:

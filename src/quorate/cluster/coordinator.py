@@ -27,7 +27,7 @@ from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.machine import Rule, Step
 from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.cluster import coordinator_work as w
-from quorate.cluster.failover import AskGiver, GiverWord, Stays, TakeOver, is_orphan, plan_take_over
+from quorate.cluster.failover import AskGiver, GiverWord, Stays, TakeOver, orphans_of, plan_take_over
 from quorate.cluster.picture import NodePicture, Picture, Role
 from quorate.cluster.quarantine import Quarantine, forget_old, forgive, new_lapses, plan_quarantine
 
@@ -261,7 +261,7 @@ def _forget_done(s: Coordinator, picture: Picture) -> Coordinator:
         and group.epoch == one.epoch
         and (one.landed is None or one.landed > picture.revision)
     }
-    orphans = {group.id: group.epoch for group in picture.groups.values() if is_orphan(picture, group)}
+    orphans = {group.id: group.epoch for group in orphans_of(picture)}
     return replace(
         s,
         moving=moving,

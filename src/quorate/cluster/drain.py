@@ -85,7 +85,12 @@ def plan_drain(picture: Picture, drain: Drain) -> DrainPlan:
 
 def has_moved(picture: Picture, drain: Drain) -> int:
     """How many groups the drain has moved so far and are still away."""
-    return sum(group.drained == drain.id and group.owner != drain.node for group in picture.groups.values())
+    return len(_away(picture, drain))
+
+
+def _away(picture: Picture, drain: Drain) -> list[GroupPicture]:
+    """The groups that the drain has moved and that are where it has brought them, or elsewhere but at home."""
+    return [group for group in picture.all.drained_by(drain.id) if group.owner != drain.node]
 
 
 # --- draining --------------------------------------------------------------------------------------------------------
@@ -270,7 +275,7 @@ def _plan_returning(picture: Picture, drain: Drain) -> DrainPlan:
     failed = _learn(picture, drain, may_force=False)
     if failed:
         return DrainPlan(failed)
-    away = [group for group in picture.groups.values() if group.drained == drain.id and group.owner != drain.node]
+    away = _away(picture, drain)
     if drain.failback is NodeResumeFailbackType.FAIL_BACK_PER_POLICY:
         # Their owners bring them home, as a failover's; here it is only seen when that is over.
         if any(may_go_home(group) for group in away):

@@ -86,7 +86,7 @@ def plan_take_over(
     their way already, and keep the place where they go.
     """
     under_way = moving or {}
-    orphans = [g for g in picture.groups.values() if is_orphan(picture, g) and g.id not in under_way]
+    orphans = [group for group in orphans_of(picture) if group.id not in under_way]
     if not orphans:
         return ()
     left = room if room is not None else Room(picture, under_way)
@@ -94,10 +94,9 @@ def plan_take_over(
     return tuple(_decide(picture, left, group, words or {}) for group in orphans)
 
 
-def is_orphan(picture: Picture, group: GroupPicture) -> bool:
-    """Tell whether a group's holder is dead."""
-    owner = picture.nodes.get(group.owner)
-    return owner is not None and owner.is_dead
+def orphans_of(picture: Picture) -> list[GroupPicture]:
+    """Give the groups whose holder is dead."""
+    return [group for node in picture.nodes.values() if node.is_dead for group in picture.owned_by(node.id)]
 
 
 def _decide(

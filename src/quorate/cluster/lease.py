@@ -88,6 +88,9 @@ class Holder:
     since_revision: int = 0
     """The revision of the first answered renewal since which the record was this daemon's and never ended: whoever has
     seen it, or anything later, asks this daemon for promises. A mere lapse does not change that."""
+    held_since: float = 0.0
+    """When the lease was answered for the first time after it had not been held: before that this node may have been
+    deaf itself, and the silence of others says nothing about them."""
     answered: Sent | None = None
     """The last renewal that was answered under this incarnation."""
     maybe: tuple[Sent, ...] = ()
@@ -101,6 +104,15 @@ class Holder:
     def incarnation(self) -> str:
         """The incarnation; ask after `noticed`."""
         return self.incarnation_of(self.life)
+
+    @property
+    def begins_under(self) -> str:
+        """What begins now counts as long as this stays the same (R2); ask after `noticed`.
+
+        Before a renewal of this incarnation was answered nothing begins under it: the lease of the one before may be
+        ended meanwhile by others, who know nothing of this one, and it would be held later as if nothing had happened.
+        """
+        return self.incarnation if self.answered is not None else f"{self.incarnation}, not held yet"
 
     def incarnation_of(self, life: int) -> str:
         """The incarnation of this number."""
@@ -228,7 +240,9 @@ def _on_answered(s: Holder, event: object, now: float) -> _Step:
     sent = s.sending
     new = replace(s, phase=Phase.KNOWN, revision=event.revision, maybe=(), sending=None)
     if sent.life == s.life:
-        new = replace(new, answered=sent, since_revision=s.since_revision or event.revision)
+        held_since = s.held_since if s.is_held(now) else now
+        since_revision = s.since_revision or event.revision
+        new = replace(new, answered=sent, since_revision=since_revision, held_since=held_since)
     return Step(new, (e.Pause(_rest_of_delay(s, sent, now)),))
 
 

@@ -10,6 +10,9 @@ D may end X's lease when its own is held, X has none of its promises outstanding
     own start at the earliest.
 (c) X did not know that D is in the cluster: it may go on without ever asking D. Time proves nothing.
 
+What D counts begins when its own lease was held again at the earliest: while the database answered nobody, nobody could
+renew, and the first node that is back would else end the leases of all the others.
+
 Where a fence agent has switched X off, or a person says that it is dead, nothing is left to wait for.
 """
 
@@ -90,6 +93,8 @@ class Judge:
     """When its daemon was started."""
     promised_until: float | None = None
     """Until when it has promised the subject to take nothing over."""
+    held_since: float = 0.0
+    """Since when its own lease is held without a break (`Holder.held_since`)."""
 
 
 class Ground(Enum):
@@ -115,12 +120,13 @@ def ground(subject: Subject, judge: Judge) -> Ground:
 def over_at(subject: Subject, judge: Judge) -> float | None:
     """When the subject's guard has surely acted, as far as time alone can tell; None: it cannot."""
     lease = subject.lease
+    silent_since = max(subject.seen_at, judge.held_since)
     match ground(subject, judge):
         case Ground.ASKED:
-            return subject.seen_at + lease.duration + MARGIN
+            return silent_since + lease.duration + MARGIN
         case Ground.WAITS:
             wait = lease.duration + lease.resilience * (1 + DRIFT) + 2 * MARGIN
-            return max(subject.seen_at, judge.started) + wait
+            return max(silent_since, judge.started) + wait
         case Ground.NEVER:
             return None
 

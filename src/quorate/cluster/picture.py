@@ -21,6 +21,7 @@ from quorate.clusapi.states import (
     ResourceState,
     VmResdllContext,
 )
+from quorate.cluster.groups import Groups
 from quorate.cluster.lease import MARGIN
 from quorate.cluster.moves import Drain, Limits, Move
 
@@ -219,6 +220,15 @@ class Picture:
     """The revision of the record that every transaction compares by which a move begins; 0: there is none."""
 
     @property
+    def all(self) -> Groups:
+        """The groups, and what is asked of all of them."""
+        groups = self.groups
+        if not isinstance(groups, Groups):
+            groups = Groups(groups)
+            object.__setattr__(self, "groups", groups)  # the same ones, counted
+        return groups
+
+    @property
     def waits_until(self) -> float:
         """Until when, in the cluster's time, nodes that have not been up since a restore are waited for."""
         return 0.0 if self.role is None else self.role.formed + self.settings.restore_wait
@@ -232,7 +242,7 @@ class Picture:
 
     def owned_by(self, node: NodeId) -> tuple[GroupPicture, ...]:
         """Give the groups that a node holds."""
-        return tuple(group for group in self.groups.values() if group.owner == node)
+        return self.all.owned_by(node)
 
     @property
     def coordinator(self) -> NodeId | None:

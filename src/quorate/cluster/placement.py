@@ -73,11 +73,18 @@ class Room:
 
         A move that has begun counts at both of its ends.
         """
-        self._committed: dict[NodeId, int] = dict.fromkeys(picture.nodes, 0)
+        groups, elsewhere = picture.all, moving or {}
+        self._committed: dict[NodeId, int] = {node: groups.committed(node) for node in picture.nodes}
         self._classes: dict[NodeId, dict[str, list[GroupPicture]]] = {node: {} for node in picture.nodes}
-        for group in picture.groups.values():
-            if group.occupies:
-                self.take(group, (moving or {}).get(group.id, group.owner))
+        for group in groups.of_classes():
+            if group.id not in elsewhere:
+                self._take_classes(group, group.owner)
+        for id_, destination in elsewhere.items():
+            going = groups.get(id_)
+            if going is not None and going.occupies:
+                if going.owner in self._committed:
+                    self._committed[going.owner] -= going.memory
+                self.take(going, destination)
         for move in picture.moves.values():
             coming = picture.groups.get(move.group)
             if move.stage is not Stage.BEGUN or coming is None or coming.owner != move.source:
@@ -91,8 +98,12 @@ class Room:
         if node not in self._committed:
             return
         self._committed[node] += group.memory
-        for name in group.classes:
-            self._classes[node].setdefault(name, []).append(group)
+        self._take_classes(group, node)
+
+    def _take_classes(self, group: GroupPicture, node: NodeId) -> None:
+        if node in self._classes:
+            for name in group.classes:
+                self._classes[node].setdefault(name, []).append(group)
 
     def committed(self, node: NodeId) -> int:
         """Bytes that are taken on a node."""
@@ -138,8 +149,8 @@ def choose(
         else:
             refusals.append(refusal)
     if able:
-        ranked = sorted(able, key=lambda node: _rank(room, group, node, failed_on, seed))
-        return Choice(ranked[0].id, _explain(picture, room, group, ranked, refusals), tuple(refusals))
+        best = min(able, key=lambda node: _rank(room, group, node, failed_on, seed))
+        return Choice(best.id, _explain(room, group, best, len(able), refusals), tuple(refusals))
     return _nowhere(picture, room, group, refusals)
 
 
@@ -161,6 +172,8 @@ def _check_membership(node: NodePicture) -> Refusal | None:
         return Refusal(node.id, Rule.PAUSED, f"{node.name} is paused and takes no new groups")
     if node.state is not NodeState.UP:
         return Refusal(node.id, Rule.NOT_UP, f"{node.name} is {node.state.name.lower()}")
+    if node.status is NodeStatus.NORMAL:
+        return None
     if node.status & NodeStatus.QUARANTINED:
         return Refusal(node.id, Rule.QUARANTINED, f"{node.name} is quarantined: it was lost too often")
     if node.status & NodeStatus.ISOLATED:
@@ -196,8 +209,8 @@ def _rank(
     among_equals = 0 if seed is None else _drawn(seed, node.number)
     return (
         int(node.id in failed_on),
-        int(bool(node.status & NodeStatus.AVOID_PLACEMENT)),
-        int(room.conflict(group, node.id) is not None),
+        int(node.status is not NodeStatus.NORMAL and bool(node.status & NodeStatus.AVOID_PLACEMENT)),
+        int(bool(group.classes) and room.conflict(group, node.id) is not None),
         preference,
         -room.free(node) if group.memory else among_equals,
         node.number,
@@ -212,20 +225,17 @@ def _drawn(seed: int, number: int) -> int:
     return value ^ (value >> 33)
 
 
-def _explain(
-    picture: Picture, room: Room, group: GroupPicture, ranked: list[NodePicture], refusals: list[Refusal]
-) -> str:
-    chosen = ranked[0]
+def _explain(room: Room, group: GroupPicture, chosen: NodePicture, able: int, refusals: list[Refusal]) -> str:
     if chosen.id in group.preferred:
         reason = (
             f"{chosen.name} is its preferred owner {group.preferred.index(chosen.id) + 1} of {len(group.preferred)}"
         )
-    elif len(ranked) == 1:
+    elif able == 1:
         reason = f"{chosen.name} is the only node that can take it"
     elif group.memory:
         reason = f"{chosen.name} has most memory left ({mib(room.free(chosen))} before it)"
     else:
-        reason = f"{chosen.name} is the first of {len(ranked)} nodes that can take it"
+        reason = f"{chosen.name} is the first of {able} nodes that can take it"
     other = room.conflict(group, chosen.id)
     if other is not None:
         reason += f", though it has {other.name}, {_shared(group, other)}: no other node is left"

@@ -176,12 +176,15 @@ class Administration:
             raise ValueError("a run state is written by the group's owner alone")
 
         async def plan() -> tuple[Plan, None]:
-            info = (await self.snapshot()).group(group)
+            snapshot = await self.snapshot()
+            info = snapshot.group(group)
             planned = Plan()
             await self._configure(planned, "group", keys.group_path(group), info, change.name, change.values)
             if ownership is not None:
                 await self._expect_ownership(planned, group, ownership)
             if run is not None:
+                if (known := snapshot.run.get(group)) is not None:
+                    planned.compares[keys.run(group)] = known.revision  # none that was lost lands over it later
                 planned.put(keys.run(group), run.encode())
             self._log.add(planned, events)
             return planned, None

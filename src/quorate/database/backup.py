@@ -40,6 +40,7 @@ RESTORED: Final = "restored"
 """The incarnation of a lease of a node that has not been up since the restore."""
 LEFT_OUT: Final = (
     *(keys.LEASES, keys.NODE_FACTS, keys.TOKENS, keys.EVENTS, keys.COORDINATOR, keys.FENCED),
+    keys.MIGRATIONS,
     *(keys.MOVES, keys.DRAINS, keys.QUEUE),  # what was under way is over, and the cluster's time begins anew
 )
 

@@ -19,7 +19,7 @@ from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.administration import Events, random_id
-from quorate.database.contract import Compacted, Compare, Put, Store, Write
+from quorate.database.contract import Compacted, Compare, Outcome, Put, Store, Write
 from quorate.database.coordination import Coordination
 from quorate.database.creation import VirtualMachineIds
 from quorate.database.credentials import Credentials
@@ -28,6 +28,7 @@ from quorate.database.fence_records import Fences
 from quorate.database.following import Follower, Revisions
 from quorate.database.group_sets import GroupSetRecords
 from quorate.database.members import Members
+from quorate.database.migration_history import MigrationHistory
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.moves import Moves
 from quorate.database.network_records import NetworkRecords
@@ -69,6 +70,7 @@ class ClusterDatabase(ResourceRelations):
         self.coordination = Coordination(store, self._log)
         self.fences = Fences(store, self._log)
         self.moves = Moves(store, self._log)
+        self.migrations = MigrationHistory(store)
         self._followers: list[Follower] = []
         self._revisions = Revisions(store)
 
@@ -130,14 +132,22 @@ class ClusterDatabase(ResourceRelations):
         )
 
     async def write_run_state(
-        self, group: GroupId, ownership: Versioned[Ownership], run: RunState, events: Events = ()
-    ) -> bool:
-        """Write a group's run state, only while the ownership record still stands at that revision; answers whether."""
-        plan = Plan()
-        plan.compares[keys.ownership(group)] = ownership.revision
-        plan.put(keys.run(group), run.encode())
-        self._log.add(plan, events)
-        return (await plan.commit(self._store)).succeeded
+        self,
+        group: GroupId,
+        ownership: Versioned[Ownership],
+        run: RunState,
+        events: Events = (),
+        *,
+        over: int | None = None,
+    ) -> int:
+        """Write a group's run state, only while the ownership record stands at that revision; gives its own, or 0.
+
+        ``over`` is the revision of the run state that the owner wrote last, as far as it knows. It is compared too: an
+        earlier write of the owner that was never answered may still land, but not over this one. One that has landed
+        meanwhile is written over.
+        """
+        outcome, _ = await self._write_run(group, ownership, run, None, events, over)
+        return outcome.revision if outcome.succeeded else 0
 
     async def write_queued_run_state(
         self,
@@ -146,19 +156,47 @@ class ClusterDatabase(ResourceRelations):
         run: RunState,
         move: MoveWrite,
         events: Events = (),
+        *,
+        over: int | None = None,
     ) -> tuple[QueuedWrite, int]:
-        """Write a group's run state together with its entry in the queue of moves, both or none; and the revision."""
-        plan = Plan()
-        plan.compares[keys.ownership(group)] = ownership.revision
-        plan.put(keys.run(group), run.encode())
-        move.add_to(plan)
-        self._log.add(plan, events)
-        outcome = await plan.commit(self._store)
+        """Write a group's run state together with its entry in the queue of moves, both or none; and the revision.
+
+        ``over`` as in `write_run_state`.
+        """
+        outcome, is_ours = await self._write_run(group, ownership, run, move, events, over)
         if outcome.succeeded:
             return QueuedWrite.LANDED, outcome.revision
-        current = outcome.compared[0]
-        is_ours = current is not None and current.revision == ownership.revision
         return (QueuedWrite.QUEUE_MOVED if is_ours else QueuedWrite.NOT_OWNER), outcome.revision
+
+    async def _write_run(
+        self,
+        group: GroupId,
+        ownership: Versioned[Ownership],
+        run: RunState,
+        move: MoveWrite | None,
+        events: Events,
+        over: int | None,
+    ) -> tuple[Outcome, bool]:
+        """Write a run state; tells besides whether the ownership record stood as it was known."""
+        if over is None:
+            found = await self._store.get(keys.run(group))
+            over = 0 if found is None else found.revision
+        while True:
+            plan = Plan()
+            plan.compares[keys.ownership(group)] = ownership.revision
+            plan.compares[keys.run(group)] = over
+            plan.put(keys.run(group), run.encode())
+            if move is not None:
+                move.add_to(plan)
+            self._log.add(plan, events)
+            outcome = await plan.commit(self._store)
+            if outcome.succeeded:
+                return outcome, True
+            holder, current = outcome.compared[:2]
+            is_ours = holder is not None and holder.revision == ownership.revision
+            if not is_ours or current is None or current.revision == over:
+                return outcome, is_ours
+            over = current.revision  # an earlier write of the owner's own, whose answer was lost
 
     async def write_node_facts(self, node: NodeId, facts: NodeFacts) -> None:
         """Tell the other nodes how to reach this one. Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND."""

@@ -102,6 +102,13 @@ class Fields:
             raise damaged(self._what, f"{name} is {value!r}, not an object")
         return value
 
+    def optional_object(self, name: str) -> JsonObject | None:
+        """Take an object; None when it is not there, or null."""
+        if self._left.get(name) is None:
+            self._left.pop(name, None)
+            return None
+        return self.object_(name)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Take a list of texts."""
         value = self._left.pop(name, None)

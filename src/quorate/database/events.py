@@ -21,7 +21,9 @@ _WINDOWS: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))
 """How far back the newest events are looked for, before everything is read."""
 _DECODED_AT_ONCE: Final = 500
 _PRUNED_AT_ONCE: Final = 100
-_SPAN: Final = 10**8  # milliseconds, a little more than a day: as many events as are read at once to count them
+_COUNTED_AT_ONCE: Final = 4000
+_SHORTEST_SPAN: Final = 60_000  # milliseconds: that is where counting begins
+_LONGEST_SPAN: Final = 10**8  # a little more than a day
 
 
 def _everything(_: EventRecord) -> bool:
@@ -95,7 +97,7 @@ class EventLog:
     async def prune(self, keep: int, before: datetime | None = None) -> int:
         """Delete the events of before a moment, and of the others all but the newest ``keep``; returns how many went.
 
-        A hundred go at a time, and no more than a day of events is read at once.
+        A hundred go at a time, and not much more than some thousand are read at once.
         """
         cutoff = 0 if before is None else milliseconds(before)
         old = await self._keys(0, cutoff) if cutoff else []
@@ -130,12 +132,25 @@ class EventLog:
         return events
 
     async def _surplus(self, since: int, keep: int) -> list[tuple[int, str]]:
-        """The oldest events of those since a moment, as far as there are more than ``keep``."""
-        marks = [*range(since, milliseconds(datetime.now(UTC)), _SPAN)] if since else []
-        marks = marks or [since]
-        found: list[tuple[int, str]] = []
-        for low, high in zip(marks, [*marks[1:], None], strict=True):
-            found += await self._keys(low, high)
+        """The oldest events of those since a moment, as far as there are more than ``keep``.
+
+        Read from the newest back, in spans that are shorter where there are many: reading a key reads its event, too,
+        and a storm of them would be in memory at once.
+        """
+        if not since:
+            found = await self._keys(since, None)
+            return sorted(found)[: max(0, len(found) - keep)]
+        found, span, high = [], _SHORTEST_SPAN, None
+        low = milliseconds(datetime.now(UTC))
+        while high is None or low > since:
+            low = max(since, low - span)
+            part = await self._keys(low, high)
+            found += part
+            high = low
+            if len(part) > _COUNTED_AT_ONCE:
+                span = max(span // 2, 1)
+            elif len(part) < _COUNTED_AT_ONCE // 2:
+                span = min(span * 2, _LONGEST_SPAN)
         return sorted(found)[: max(0, len(found) - keep)]
 
     async def _keys(self, since: int, until: int | None) -> list[tuple[int, str]]:

@@ -30,6 +30,7 @@ class Follower:
         self._moved = asyncio.Event()  # set, and replaced, with every batch
         self.seen = self._builder.build()
         """The cluster at the last change that showed in it."""
+        self._newest = self.seen
 
     @property
     def revision(self) -> int:
@@ -39,7 +40,9 @@ class Follower:
     @property
     def snapshot(self) -> ClusterSnapshot:
         """The cluster at that revision."""
-        return replace(self.seen, revision=self.revision)
+        if self._newest.revision != self.revision:
+            self._newest = replace(self.seen, revision=self.revision)
+        return self._newest
 
     def key_values(self, path: str) -> RegistryValues:
         """The values of a registry key at that revision; none when there is no such key."""
@@ -49,7 +52,7 @@ class Follower:
         """Take a batch; answers whether it shows in the snapshot."""
         shows = self._builder.apply(batch)
         if shows:
-            self.seen = self._builder.build()
+            self.seen = self._newest = self._builder.build()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
         return shows

@@ -17,7 +17,8 @@ r"""Where everything lies in the store.
         of a cluster of several machines (member_records.py, credentials.py): authority/<nodes or users>, store,
         tokens/<id>, evicted/<node>, users/<folded name>; accounts with passwords (accounts.py):
         accounts/<folded name>; and of fencing (fence_records.py): fence/<node>, fenced;
-        of moves (move_records.py): moves/<group>, drains/<node>, queue
+        of moves (move_records.py): moves/<group>, drains/<node>, queue; and of those that are over
+        (migration_history.py): migrations/<session>/<left or arrived>
 
 A registry path is written as ClusAPI writes it, with backslashes and without regard to case; the key of its record is
 the path folded, with slashes, every unusual character as %XX of its UTF-8. No path leads out of ``cluster/``.
@@ -29,7 +30,15 @@ from typing import Final
 from urllib.parse import quote
 
 from quorate.clusapi.errors import CallerError
-from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
+from quorate.clusapi.identity import (
+    GroupId,
+    GroupSetId,
+    NetworkId,
+    NetworkInterfaceId,
+    NodeId,
+    ResourceId,
+    SessionId,
+)
 from quorate.clusapi.status import Status
 from quorate.database.contract import MAX_KEY_LENGTH
 
@@ -62,6 +71,7 @@ FENCED: Final = "private/fenced"
 MOVES: Final = "private/moves/"
 DRAINS: Final = "private/drains/"
 QUEUE: Final = "private/queue"
+MIGRATIONS: Final = "private/migrations/"
 
 CLUSTER: Final = ""
 NODES: Final = "Nodes"
@@ -225,6 +235,11 @@ def move(group: GroupId) -> str:
 def drain(node: NodeId) -> str:
     """The drain of the node."""
     return DRAINS + node
+
+
+def migration(session: SessionId, side: str) -> str:
+    """What one side of a live migration tells of it when it is over."""
+    return f"{MIGRATIONS}{session}/{side}"
 
 
 def fence(node: NodeId) -> str:

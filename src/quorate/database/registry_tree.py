@@ -18,6 +18,8 @@ from quorate.database.plan import Plan
 from quorate.database.registry_data import decode_data, encode_data
 from quorate.database.values import KeyRecord, RegistryValue, check_value_name
 
+MAX_ANSWER: Final = 1 << 22
+"""Bytes of all values that a read batch tells."""
 NO_COMMAND: Final = 0xFFFFFFFF
 """The number of the command that failed, where none did or it was not a command's fault."""
 
@@ -291,15 +293,22 @@ def read(tree: RegistryTree, base: str, commands: Sequence[BatchCommand]) -> tup
 
     Names of keys are relative to ``base``, as ClusterRegReadBatchAddCommand has it; [MS-CMRP] 3.1.4.2.141 says so too,
     but in its table it says that they are relative to the key before.
+
+    Raises RefusalError ERROR_NO_SYSTEM_RESOURCES when the values are larger than MAX_ANSWER: a short batch may ask for
+    a large value again and again.
     """
     answers: list[BatchCommand] = []
-    current = base
+    current, size = base, 0
     for command in commands:
         if command.command == RegistryCommand.READ_KEY:
             current = join(base, command.name)
         key = tree.key(current) if _is_path(current) else None
         if command.command != RegistryCommand.READ_KEY:
-            answers.append(_read_value(key, command))
+            answers.append(answer := _read_value(key, command))
+            size += len(answer.data)
+            if size > MAX_ANSWER:
+                sentence = f"the values of a read batch may have {MAX_ANSWER} bytes, and these have more: read fewer"
+                raise RefusalError(Status.ERROR_NO_SYSTEM_RESOURCES, sentence)
         elif key is None:
             answers.append(BatchCommand(RegistryCommand.READ_ERROR, command.name, Status.ERROR_FILE_NOT_FOUND))
         else:

@@ -8,6 +8,7 @@ from quorate.clusapi import resource_types
 from quorate.clusapi.dependencies import NO_DEPENDENCY, Dependency, every, parse_dependency
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId, VmId
+from quorate.clusapi.rows import Rows
 from quorate.clusapi.states import GroupType, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import LevelRange
@@ -78,7 +79,8 @@ class NodeInfo:
     @property
     def status(self) -> NodeStatus:
         """What the membership says of the node besides its state: the value StatusInformation."""
-        return NodeStatus(self.properties.number("StatusInformation"))
+        number = self.properties.number("StatusInformation")
+        return NodeStatus(number) if number else NodeStatus.NORMAL
 
     @property
     def levels(self) -> LevelRange:
@@ -186,8 +188,8 @@ class ClusterSnapshot:
     groups: Mapping[GroupId, GroupInfo]
     resources: Mapping[ResourceId, ResourceInfo]
     resource_types: Mapping[str, ResourceTypeInfo]  # by name as spelled
-    ownership: Mapping[GroupId, Versioned[Ownership]]
-    run: Mapping[GroupId, Versioned[RunState]]
+    ownership: Rows[GroupId, Versioned[Ownership]]
+    run: Rows[GroupId, Versioned[RunState]]
     leases: Mapping[NodeId, Versioned[Lease]]
     admissions: Mapping[NodeId, int]  # the revision at which the node was admitted; clusters of older versions lack it
     facts: Mapping[NodeId, Versioned[NodeFacts]]

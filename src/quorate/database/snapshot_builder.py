@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar, cast
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId, GroupSetId, NetworkId, NetworkInterfaceId, NodeId, ResourceId
+from quorate.clusapi.rows import Rows
 from quorate.clusapi.states import GroupType
 from quorate.clusapi.status import Status
 from quorate.database import keys
@@ -30,7 +31,7 @@ from quorate.database.snapshot import (
     ResourceInfo,
     ResourceTypeInfo,
 )
-from quorate.database.values import KeyRecord, RegistryValues
+from quorate.database.values import KeyRecord, RegistryValues, decode_key
 
 T = TypeVar("T")
 
@@ -41,26 +42,22 @@ class _Table(Generic[T]):
     def __init__(self, prefix: str, decode: Callable[[bytes], T]) -> None:
         self.prefix = prefix
         self._decode = decode
-        self._rows: dict[str, Versioned[T]] = {}
-        self.view: Mapping[str, Versioned[T]] = MappingProxyType({})
+        self.view: Rows[str, Versioned[T]] = Rows()
 
     def apply(self, change: Change) -> None:
         name = change.key[len(self.prefix) :]
-        rows = dict(self._rows)  # snapshots that were handed out keep theirs
-        if change.value is None:
-            rows.pop(name, None)
-        else:
-            rows[name] = Versioned(self._decode(change.value), change.revision)
-        self._rows = rows
-        self.view = MappingProxyType(rows)
+        if change.value is not None:
+            self.view = self.view.changed({name: Versioned(self._decode(change.value), change.revision)})
+        elif name in self.view:
+            self.view = self.view.without(name)
 
     def load(self, records: Iterable[Record]) -> None:
-        self._rows = {
+        rows = {
             record.key[len(self.prefix) :]: Versioned(self._decode(record.value), record.revision)
             for record in records
             if record.key.startswith(self.prefix)
         }
-        self.view = MappingProxyType(self._rows)
+        self.view = Rows(rows)
 
 
 class SnapshotBuilder:
@@ -87,7 +84,7 @@ class SnapshotBuilder:
         """Begin with the records of ``PREFIXES``. Raises FaultError when one of them cannot be understood."""
         self.revision = snapshot.revision
         self._schema = False
-        self._registry = _Table(keys.REGISTRY, KeyRecord.decode)
+        self._registry = _Table(keys.REGISTRY, decode_key)
         self._ownership = _Table(keys.OWNERSHIP, Ownership.decode)
         self._run = _Table(keys.RUN, RunState.decode)
         self._leases = _Table(keys.LEASES, Lease.decode)
@@ -158,8 +155,8 @@ class SnapshotBuilder:
             groups=objects.groups,
             resources=objects.resources,
             resource_types=objects.resource_types,
-            ownership=cast("Mapping[GroupId, Versioned[Ownership]]", self._ownership.view),
-            run=cast("Mapping[GroupId, Versioned[RunState]]", self._run.view),
+            ownership=cast("Rows[GroupId, Versioned[Ownership]]", self._ownership.view),
+            run=cast("Rows[GroupId, Versioned[RunState]]", self._run.view),
             leases=cast("Mapping[NodeId, Versioned[Lease]]", self._leases.view),
             admissions=MappingProxyType({NodeId(id_): row.revision for id_, row in self._admissions.view.items()}),
             facts=cast("Mapping[NodeId, Versioned[NodeFacts]]", self._facts.view),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
 from quorate.clusapi.errors import CallerError, FaultError
@@ -232,6 +233,12 @@ class KeyRecord:
             return cls(str(document.pop("name")), parsed, document, _moment(document.pop("written", None)))
         except (KeyError, OverflowError, TypeError, ValueError, CallerError) as error:
             raise FaultError(Status.ERROR_CLUSTER_CANT_DESERIALIZE_DATA, f"a damaged registry key: {error}") from error
+
+
+@lru_cache(maxsize=8192)
+def decode_key(data: bytes) -> KeyRecord:
+    """``KeyRecord.decode`` for who reads the whole registry again and again: most is what it was the last time."""
+    return KeyRecord.decode(data)
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,6 +9,8 @@ import os
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 import spnego
@@ -26,7 +28,10 @@ from quorate.dcerpc.security import AuthLevel, AuthType, Session
 _OLDEST_VARIABLE: Final = "LM_COMPAT_LEVEL"
 KERBEROS_LEVELS: Final = frozenset({AuthLevel.CONNECT, AuthLevel.PRIVACY})
 """At the levels between, a signature tells its own size only once it is made, and it signs that size."""
-MALFORMED: Final = (SpnegoError, ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error)
+MALFORMED: Final = (
+    *(SpnegoError, ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error),
+    AttributeError,  # with python-gssapi, when the first token of all is no good
+)
 """What pyspnego raises for a token that it cannot read."""
 
 
@@ -216,5 +221,13 @@ def _open(logon: Logon, host: str) -> ContextProxy:
             protocol="ntlm" if is_bare else "negotiate",
             options=NegotiateOptions.use_ntlm if is_bare else NegotiateOptions.use_negotiate,
         )
-    except (*MALFORMED, ImportError) as error:
+    except _what_opening_raises() as error:
         raise LogonRefused(f"this machine cannot log on by {logon.mechanism.value}: {error}") from error
+
+
+def _what_opening_raises() -> tuple[type[Exception], ...]:
+    """What pyspnego raises, and the Kerberos library by itself where it is installed: for a wrong password, say."""
+    found: list[type[Exception]] = [ImportError, *MALFORMED]
+    if find_spec("krb5") is not None:
+        found.append(import_module("krb5").Krb5Error)
+    return tuple(found)

@@ -25,6 +25,8 @@ class LogonReport:
 
 OnLogon: TypeAlias = Callable[[LogonReport], Awaitable[None]]
 """Awaited before the client is told, so it may take its time; may raise LogonRefused to refuse what was granted."""
+BeforeLogon: TypeAlias = Callable[[], Awaitable[None]]
+"""Awaited before a token of a client is looked at."""
 
 
 class Standing(Enum):
@@ -38,10 +40,17 @@ class Standing(Enum):
 class LogonDesk:
     """The logon of one connection."""
 
-    def __init__(self, factory: AcceptorFactory, source: str, on_logon: OnLogon | None) -> None:
+    def __init__(
+        self,
+        factory: AcceptorFactory,
+        source: str,
+        on_logon: OnLogon | None,
+        before_logon: BeforeLogon | None = None,
+    ) -> None:
         self._factory = factory
         self._source = source
         self._on_logon = on_logon
+        self._before_logon = before_logon
         self._acceptor: Acceptor | None = None
         self._kind = AuthType.SPNEGO
         self._level = AuthLevel.NONE
@@ -87,6 +96,8 @@ class LogonDesk:
     async def _step(self, token: bytes) -> AuthTrailer:
         acceptor = self._acceptor
         assert acceptor is not None
+        if self._before_logon is not None:
+            await self._before_logon()
         try:
             answer = acceptor.step(token)
         except LogonRefused as error:

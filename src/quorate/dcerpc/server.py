@@ -12,7 +12,7 @@ from quorate.dcerpc.connection import Connection
 from quorate.dcerpc.frames import BUFFER, close_stream
 from quorate.dcerpc.interfaces import Interface
 from quorate.dcerpc.limits import Limits
-from quorate.dcerpc.logon_desk import LogonDesk, OnLogon
+from quorate.dcerpc.logon_desk import BeforeLogon, LogonDesk, OnLogon
 from quorate.dcerpc.reassembly import Room
 from quorate.dcerpc.security import AcceptorFactory, Principal, refuse_logons
 
@@ -23,7 +23,8 @@ class RpcServer:
     """Serves interfaces at one port.
 
     ``door`` makes the acceptors of logons, see :class:`quorate.dcerpc.acceptors.LogonDoor`; without it nobody can log
-    on, which is right for an endpoint mapper. ``on_logon`` is told of every logon, also of those refused.
+    on, which is right for an endpoint mapper. ``on_logon`` is told of every logon, also of those refused;
+    ``before_logon`` is awaited before each look at a token, for whoever has to learn first which accounts there are.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class RpcServer:
         door: AcceptorFactory = refuse_logons,
         limits: Limits | None = None,
         on_logon: OnLogon | None = None,
+        before_logon: BeforeLogon | None = None,
     ) -> None:
         self._interfaces = interfaces
         self._door = door
         self._limits = limits or Limits()
         self._on_logon = on_logon
+        self._before_logon = before_logon
         self._associations = Associations(self._limits.handles, self._limits.all_handles)
         self._room = Room(self._limits.all_requests)
         self._server: asyncio.Server | None = None
@@ -109,7 +112,7 @@ class RpcServer:
             _log.warning("a connection was refused: there are too many", source=source)
             await close_stream(writer)
             return
-        desk = LogonDesk(self._door, source, self._on_logon)
+        desk = LogonDesk(self._door, source, self._on_logon, self._before_logon)
         connection = Connection(reader, writer, self._interfaces, self._associations, desk, self._limits, self._room)
         task = asyncio.current_task()
         assert task is not None

@@ -8,13 +8,12 @@ for them.
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId
-from quorate.clusapi.status import Status
 from quorate.cluster.memory import AUTOMATIC_RESERVE, explain_shortage, memory_for_vms
 from quorate.engine.context import EngineContext
-
-NO_ROOM = Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION
+from quorate.migration.host_rules import NO_ROOM as NO_ROOM
+from quorate.migration.host_rules import judge_room
+from quorate.migration.rules import Finding, require
 
 
 class Admission:
@@ -54,11 +53,14 @@ class Admission:
         Raises:
             RefusalError: 5957, with the figures.
         """
+        require((await self.judge(group, name, needed),))
+
+    async def judge(self, group: GroupId | None, name: str, needed: int) -> Finding:
+        """Say whether a virtual machine fits, with the figures; what ``group`` takes already is not counted."""
         total = await self.total()
         committed = self.committed(without=group)
-        if committed + needed > total:
-            reason = explain_shortage(self._context.node_name, needed, committed, total)
-            raise RefusalError(NO_ROOM, f"{name} does not fit: {reason}")
+        shortage = explain_shortage(self._context.node_name, needed, committed, total)
+        return judge_room(name, needed, committed, total, shortage)
 
     async def reserve(self, group: GroupId, name: str, needed: int) -> None:
         """Check, and keep the memory until `release`. Raises RefusalError 5957."""

@@ -13,7 +13,6 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import GroupId
-from quorate.clusapi.states import MigrationState
 from quorate.cluster.moves import Cause, Move, Stage
 from quorate.cluster.queue import Carry, belongs, plan_carry
 from quorate.database.contract import StoreUnavailable
@@ -134,9 +133,12 @@ class Errands:
             self._holdings.migrations.cancel_if_possible(move.group)
 
     def _look_after_lost(self) -> None:
-        """A virtual machine that shows a move of which no entry is left was taken off by somebody else."""
+        """A virtual machine that shows a move of which no entry is left was taken off by somebody else.
+
+        Nothing is under way for it here: it was a machine's or a daemon's end that cut the move short.
+        """
         for vm in self._holdings.migrations.all():
-            waits = vm.migration_state is MigrationState.SETUP and vm.group in self._holdings.attached
+            waits = vm.migration_state.is_under_way and vm.group in self._holdings.attached
             if not waits or self._is_busy(vm) or self._queue.find(vm.group) is not None:
                 continue
             if self._context.view.snapshot.revision < vm.ownership.revision:

@@ -82,6 +82,7 @@ class Groups:
         migrations.on_arrived = self._on_arrived
         migrations.on_left = self._on_left
         migrations.on_image_lost = self._on_image_lost
+        migrations.on_not_arrived = self._failures.expect_lost_at_boot  # its giver has died: it waits for its turn
         migrations.on_vm_failed = self._on_vm_failed
 
     def bind(self, host: Host) -> None:
@@ -302,6 +303,8 @@ class Groups:
         owned = self._owned.pop(group, None)
         self._attached.pop(group, None)
         self._in_line.pop(group, None)
+        if owned is not None:
+            owned.is_let_go = True
         if isinstance(owned, HostedVm):
             if owned.instance is not None:
                 # The record names another node: whatever this is, it may not run (I2). Nothing is awaited before.

@@ -98,6 +98,13 @@ class OwnedGroup:
         self.group = group
         self.ownership = ownership
         self.run = run
+        self._run_revision: int | None = None
+        """Of the run state that this node wrote last, as far as it was answered: a write that was lost may still land,
+        and must not land over a later one."""
+        self._is_unwritten = False
+        """What is known of the run state here was not answered by the database yet."""
+        self.is_let_go = False
+        """Another node has owned the group since: nothing that is under way for it by this object may go on."""
         self._writing = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
 
@@ -122,14 +129,19 @@ class OwnedGroup:
         """
         async with self._writing:
             new = change(self.run)
-            if new == self.run and not events:
+            if new == self.run and not events and not self._is_unwritten:
                 return
-            self.run = new
-            mine = self.ownership.value.holder == self.context.node
-            if not mine or not await self.context.database.write_run_state(self.group, self.ownership, new, events):
+            self.run, self._is_unwritten = new, True
+            revision = 0
+            if self.ownership.value.holder == self.context.node:
+                revision = await self.context.database.write_run_state(
+                    self.group, self.ownership, new, events, over=self._run_revision
+                )
+            if not revision:
                 raise RefusalError(
                     Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"this node no longer owns {self.name}: nothing was written"
                 )
+            self._run_revision, self._is_unwritten = revision, False
 
     async def write_queued(
         self, change: Callable[[RunState], RunState], move: MoveWrite, events: Sequence[EventRecord] = ()
@@ -143,13 +155,13 @@ class OwnedGroup:
         async with self._writing:
             new = change(self.run)
             outcome, revision = await self.context.database.write_queued_run_state(
-                self.group, self.ownership, new, move, events
+                self.group, self.ownership, new, move, events, over=self._run_revision
             )
             if outcome is QueuedWrite.NOT_OWNER:
                 sentence = f"this node no longer owns {self.name}: nothing was written"
                 raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, sentence)
             if outcome is QueuedWrite.LANDED:
-                self.run = new
+                self.run, self._run_revision, self._is_unwritten = new, revision, False
             return outcome, revision
 
     async def tell(self, change: Callable[[RunState], RunState], events: Sequence[EventRecord]) -> None:
@@ -221,7 +233,7 @@ class OwnedGroup:
             answer = await write_ownership(self.context, self.group, cas, run, events)
             if isinstance(answer, CasAnswered):
                 self.ownership = to_database(answer.record)
-                self.run = run
+                self.run, self._run_revision, self._is_unwritten = run, answer.record.revision, False
             return answer
 
     def check_ours(self, doing: str) -> None:
@@ -236,6 +248,12 @@ class OwnedGroup:
                 Status.ERROR_HOST_NODE_NOT_GROUP_OWNER,
                 f"{self.name} belongs to {self.context.name_of(holder)}: {doing} was refused",
             )
+        if self.is_let_go:
+            raise self._was_elsewhere(doing)
+
+    def _was_elsewhere(self, doing: str) -> RefusalError:
+        sentence = f"{self.name} was another node's meanwhile: {doing} began before that, and does not go on"
+        return RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, sentence)
 
 
 class HostedVm(OwnedGroup):
@@ -340,8 +358,11 @@ class HostedVm(OwnedGroup):
 
         With a ``state`` VmState is written along with it, as `set_state` does.
 
+        What this object knows of the run state holds only as long as nobody else has owned the VM: a record that is
+        more than one epoch ahead was another node's in between, though it names us again.
+
         Raises:
-            RefusalError: 5016, another node owns the VM.
+            RefusalError: 5016, another node owns the VM, or has owned it meanwhile.
             FaultError: the database did not answer; nothing may be started.
         """
         change: Callable[[RunState], RunState] = _unchanged
@@ -355,6 +376,8 @@ class HostedVm(OwnedGroup):
             if isinstance(answer, CasAnswered):
                 return
             if isinstance(answer, CasRefused):
+                if answer.current.epoch > cas.epoch:  # more than the one write of ours whose answer was lost
+                    raise self._was_elsewhere(doing)
                 self.ownership = to_database(answer.current)
         raise FaultError(
             Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED,

@@ -17,7 +17,7 @@ from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
-from quorate.engine.session import Session
+from quorate.engine.session import GUEST_RUNNING, Session
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
@@ -241,7 +241,7 @@ class IncomingSession(Session[Incoming, i.Event]):
         except ClusterError as error:
             self.post(i.ContFailed(error.sentence))
             return
-        self.moments["running"] = self._context.now()
+        self.moments[GUEST_RUNNING] = self._context.now()
         self.post(i.ContDone())
 
     async def _announce(self) -> None:

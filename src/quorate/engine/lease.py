@@ -122,8 +122,8 @@ class LeaseKeeper:
 
     @property
     def incarnation(self) -> str:
-        """The incarnation that is valid at this moment. It lasts as long as the lease, or promises, carry it on."""
-        return self.holder().incarnation
+        """Under what something begins at this moment; it lasts as long as the lease, or promises, carry it on."""
+        return self.holder().begins_under
 
     @property
     def is_held(self) -> bool:

@@ -24,6 +24,8 @@ EVENT_RETENTION_DAYS: Final = "EventRetentionDays"
 EVENT_RETENTION_COUNT: Final = "EventRetentionCount"
 DEFAULT_DAYS: Final = 30
 DEFAULT_COUNT: Final = 100_000
+MIGRATION_DAYS: Final = 30
+"""For so long a migration that is over is remembered, and never more of them than `migration_history.KEPT`."""
 
 LOOK_EVERY: Final = 30.0
 PRUNE_EVERY: Final = 600.0
@@ -91,13 +93,16 @@ class Maintenance:
             _log.info("the database has forgotten old changes", up_to=target)
 
     async def prune(self) -> None:
-        """Delete the events that are too old or too many. Raises StoreUnavailable."""
+        """Delete events and migrations that are too old or too many. Raises StoreUnavailable."""
         properties = self._view.snapshot.cluster.properties
         days = properties.number(EVENT_RETENTION_DAYS, DEFAULT_DAYS)
         keep = properties.number(EVENT_RETENTION_COUNT, DEFAULT_COUNT)
         gone = await self._database.prune_events(keep, datetime.now(UTC) - timedelta(days=days))
         if gone:
             _log.info("old events were deleted", events=gone, days=days, keep=keep)
+        forgotten = await self._database.migrations.prune(datetime.now(UTC) - timedelta(days=MIGRATION_DAYS))
+        if forgotten:
+            _log.info("old migrations were forgotten", migrations=forgotten, days=MIGRATION_DAYS)
 
     async def look_at_store(self) -> None:
         """Tell, once, what is wrong with the store, and when it is well again. Raises StoreUnavailable.

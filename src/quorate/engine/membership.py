@@ -122,6 +122,7 @@ class Membership:
             admitted=snapshot.admissions.get(self._me),
             started=self._started,
             promised_until=self._promises.outstanding(node, now),
+            held_since=holder.held_since,
         )
         verdict = observer.may_end(subject, judge, now, fenced=fenced)
         if verdict.allowed:

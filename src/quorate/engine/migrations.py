@@ -2,25 +2,31 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
-from quorate.clusapi.errors import FaultError
+from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.host_sight import GuestSight
 from quorate.clusapi.identity import GroupId, SessionId
-from quorate.clusapi.json_types import JsonObject, JsonValue
+from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
 from quorate.cluster.failover import GiverWord
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
+from quorate.engine.chronicle import Chronicle
+from quorate.engine.host_check import judge_this_host
 from quorate.engine.hosted import LATER, HostedVm, to_brain, to_database
 from quorate.engine.incoming_session import IncomingSession
 from quorate.engine.outgoing_migrations import OutgoingMigrations
 from quorate.engine.outgoing_session import OutgoingSession
+from quorate.engine.path_probe import Door
 from quorate.engine.queue_link import QueueLink
+from quorate.engine.session import HAND_OVER_TOLD
 from quorate.engine.supervised import spawn
 from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition_json import parse_definition
@@ -30,7 +36,8 @@ from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Incoming, begin
 from quorate.migration.incoming import Outcome as IncomingOutcome
 from quorate.migration.ownership import OwnershipRecord
-from quorate.peers.messages import GiverQuestion, OfSession, Prepare, SessionAnswer
+from quorate.migration.rules import require
+from quorate.peers.messages import Assess, GiverQuestion, OfSession, Prepare, SessionAnswer
 
 PREFAULT: Final = False
 """Touching the destination's memory before the copy begins costs as long as touching it on arrival does, and takes what
@@ -44,6 +51,8 @@ class Migrations(OutgoingMigrations):
 
     on_arrived: Callable[[HostedVm], Awaitable[None]]
     """Awaited when a VM runs here after a migration."""
+    on_not_arrived: Callable[[GroupId], None]
+    """Called before the loss of a VM is told that never ran here, as its giver died before its memory had come."""
 
     incoming: dict[SessionId, IncomingSession]
     recovering: set[GroupId]
@@ -55,23 +64,53 @@ class Migrations(OutgoingMigrations):
         self.incoming = {}
         self.recovering = set()
         self.queue = QueueLink(self.context)
+        self.chronicle = Chronicle(self.context)
         self.on_fruitless = lambda move, sentence, is_final: None
         self.context.view.subscribe(self._on_snapshot)
 
     # --- the destination's side ------------------------------------------------------------------------------------
 
-    async def on_assess(self, definition: JsonObject, pinned: JsonObject) -> dict[str, JsonValue]:
-        """Answer whether this node could run a VM now. Raises RefusalError 5953 or 5957."""
-        wanted, as_pinned = parse_definition(json.dumps(definition)), Pinned.from_json(json.dumps(pinned))
-        await self.context.hypervisor.check_can_run(wanted, as_pinned)  # the contract's order: 5953 before 5957
-        await self.admission.check(None, wanted.name, as_pinned.memory_bytes)
+    async def on_assess(self, question: Assess) -> dict[str, JsonValue]:
+        """Answer whether this node could run a VM now: with every rule, or to an older node by refusing.
+
+        Raises:
+            RefusalError: 5953, 5957; only where an explanation was not asked for.
+            FaultError: this host could not be looked at.
+        """
+        wanted, pinned = (
+            parse_definition(json.dumps(question.definition)),
+            Pinned.from_json(json.dumps(question.pinned)),
+        )
+        guest = GuestSight() if question.guest is None else GuestSight.from_json(question.guest)
+        findings = await judge_this_host(self.context.hypervisor, wanted, pinned, guest)  # 5953 before 5957
+        findings += (await self.admission.judge(None, wanted.name, pinned.memory_bytes),)
         facts = await self.context.hypervisor.host_facts()
-        return {"memory_free": str(facts.memory_free)}
+        if not question.explain:
+            require(findings)
+            return {"memory_free": str(facts.memory_free)}
+        return {
+            "memory_free": str(facts.memory_free),
+            "findings": [finding.to_json() for finding in findings],
+            "door": await self._open_door(),
+            "time": time.time(),
+        }
+
+    async def _open_door(self) -> dict[str, JsonValue]:
+        """Let whoever asks try the way that memory would take."""
+        door = Door()
+        opened = await door.open(self.context.migration_host, self.context.paths.runtime)
+        spawn(self._tasks, door.keep(), "the door for a trial of the way of memory")
+        return opened
 
     async def on_prepare(self, message: Prepare) -> None:
-        """Begin to receive a VM; `prepared` or `failed` follows. Raises RefusalError 5957."""
+        """Begin to receive a VM; `prepared` or `failed` follows. Raises RefusalError 5052, 5957."""
         if message.session in self.incoming:
             return
+        if not self.context.lease.is_held:
+            sentence = (
+                f"{self.context.node_name} does not hold its lease at this moment: nothing may begin to run there"
+            )
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_MEMBER, sentence)
         pinned = Pinned.from_json(json.dumps(message.pinned))
         await self.admission.reserve(message.group, message.name, pinned.memory_bytes)
         request = hv.LaunchRequest(
@@ -132,11 +171,14 @@ class Migrations(OutgoingMigrations):
                     vm = await self._hosted_after(session)
                     self.take_on(vm)
                     await self.on_arrived(vm)
-                case IncomingOutcome.IMAGE_LOST:
+                    self.chronicle.arrived(session)
+                case IncomingOutcome.IMAGE_LOST | IncomingOutcome.NOT_ARRIVED:
                     vm = await self._hosted_after(session)
                     vm.instance = None
                     self.take_on(vm)
                     await self.on_arrived(vm)
+                    if session.brain.outcome is IncomingOutcome.NOT_ARRIVED:
+                        self.on_not_arrived(session.group)
                     await self.on_image_lost(session.group, session.brain.reason)
                 case _:
                     pass
@@ -185,6 +227,7 @@ class Migrations(OutgoingMigrations):
             case "abandon" if incoming is not None:
                 incoming.post(i.Abandoned(message.sentence))
             case "yours" if incoming is not None:
+                incoming.moments.setdefault(HAND_OVER_TOLD, self.context.now())
                 incoming.post(i.Yours(self._told(incoming, message)))
             case _:
                 raise FaultError(Status.ERROR_NOT_FOUND, f"{self.context.node_name} has no such session for {kind!r}")

@@ -1,6 +1,7 @@
 """START and CANCEL as the contract has them, and how migrations away from this node end."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -10,26 +11,35 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
+from quorate.clusapi.host_sight import GuestSight
 from quorate.clusapi.identity import GroupId, NodeId, SessionId
 from quorate.clusapi.json_types import JsonObject, JsonValue
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import E_FAIL, Status
 from quorate.cluster.moves import Cause, Move, Stage
+from quorate.database.snapshot import ClusterSnapshot
+from quorate.engine.chronicle import Chronicle
 from quorate.engine.hosted import HostedVm, to_brain
 from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
-from quorate.engine.selection import choose, describe
+from quorate.engine.selection import Judged, Question, Selection, describe, was_started
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report
 from quorate.hypervisor import contract as hv
+from quorate.hypervisor.definition_json import parse_definition
+from quorate.hypervisor.pinned import Pinned
 from quorate.migration import outgoing_events as e
+from quorate.migration.machine_rules import MachineState, judge_machine, judge_not_locked, judge_running
 from quorate.migration.outgoing import Outcome, Outgoing
+from quorate.migration.rules import require
 from quorate.peers.messages import Prepare
 
 MULTIFD_CHANNELS: Final = 2
 """Two threads on either side: on two cores they still outrun one stream, as finding zero pages, copying and the first
 touch of the destination's memory overlap."""
+LOOK_PATIENCE: Final = 1.0
+"""Seconds that a QEMU has to say what its guest was given; one that is silent does not keep START waiting."""
 CANCEL_PATIENCE: Final = 2.0
 """Seconds that CANCEL waits for the transfer to have ended, so that state 4 is what the caller sees next."""
 
@@ -59,6 +69,7 @@ class OutgoingMigrations(VirtualMachines):
     """Called when nothing has come of a move that has an entry in the queue; and whether somebody has cancelled it."""
 
     queue: QueueLink
+    chronicle: Chronicle
     outgoing: dict[GroupId, OutgoingSession]
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
@@ -106,17 +117,10 @@ class OutgoingMigrations(VirtualMachines):
         """Check what START checks from "VmState is 2" on; return when the migration is accepted."""
         vm = self.get(group_id)
         if vm.lock.locked():
-            state = vm.state.name.lower()
-            sentence = f"{vm.name} is {state}, and something is being done to it: wait until that is over"
-            raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
+            require(judge_machine(self.machine_state(vm)))
         async with self.hold(group_id):
-            if vm.group in self.outgoing or vm.progress.is_running:
-                raise RefusalError(
-                    Status.ERROR_INVALID_STATE,
-                    f"{vm.name} is being migrated to {vm.progress.destination} already: wait for that, or cancel it",
-                )
+            require(judge_machine(replace(self.machine_state(vm), busy=False)))
             instance = self._running_instance(vm)
-            self.queue.check_free(group_id, vm.name, Status.ERROR_INVALID_STATE)
             plan = await self._plan(group_id, destination)
             await self._accept(vm, instance, plan)
 
@@ -134,6 +138,7 @@ class OutgoingMigrations(VirtualMachines):
             plan = replace(await self._plan(move.group, name), drained=_drained(move))
             if move.session:
                 plan = replace(plan, session=SessionId(move.session))
+            self.chronicle.asked(plan.session, move)
             before = vm.progress
             vm.show(fresh_progress(self.context.node_name, name, plan.session))
             sentence = f"migration begins {move.sentence or f'to {name}'}"
@@ -141,29 +146,73 @@ class OutgoingMigrations(VirtualMachines):
             try:
                 await vm.set_migration(MigrationState.SETUP, 0, sentence, (event,))
             except ClusterError:
+                self.chronicle.dropped(plan.session)
                 vm.show(before)
                 raise
             self._begin(vm, instance, plan)
 
+    def machine_state(self, vm: HostedVm, snapshot: ClusterSnapshot | None = None) -> MachineState:
+        """What the rules about a virtual machine itself go by; whether it is locked only with a ``snapshot``."""
+        info = None if snapshot is None else snapshot.groups.get(vm.group)
+        try:
+            self.queue.check_free(vm.group, vm.name, Status.ERROR_INVALID_STATE)
+            queued = ""
+        except RefusalError as refusal:
+            queued = refusal.sentence
+        moves = vm.group in self.outgoing or vm.progress.is_running
+        return MachineState(
+            name=vm.name,
+            node=self.context.node_name,
+            state=VmState.OFF if vm.state is VmState.RUNNING and vm.instance is None else vm.state,
+            busy=vm.lock.locked(),
+            moving_to=vm.progress.destination if moves else None,
+            queued=queued,
+            locked=info is not None and bool(info.properties.number("LockedFromMoving")),
+        )
+
     def _running_instance(self, vm: HostedVm) -> hv.Instance:
-        if vm.state is not VmState.RUNNING or vm.instance is None:
-            raise RefusalError(
-                Status.ERROR_INVALID_STATE,
-                f"{vm.name} is {vm.state.name.lower()} on {self.context.node_name}: only a running one can be migrated",
-            )
+        require((judge_running(self.machine_state(vm)),))
+        assert vm.instance is not None, "what runs has a process"
         return vm.instance
 
     async def _plan(self, group_id: GroupId, destination: str | None) -> "_Planned":
         """Choose where to, and ask whether that can be. Raises ClusterError as the START table says."""
         snapshot = await self.context.database.snapshot()
-        if snapshot.groups[group_id].properties.number("LockedFromMoving"):
-            raise RefusalError(
-                Status.ERROR_CLUSTER_RESOURCE_LOCKED_STATUS,
-                f"{self.get(group_id).name} is locked from moving: set its group's LockedFromMoving to 0 first",
-            )
-        definition, pinned = describe(snapshot, group_id)
-        chosen = await choose(self.context, snapshot, group_id, destination, definition, pinned)
-        return _Planned(SessionId(str(uuid.uuid4())), chosen, definition, pinned)
+        vm = self.get(group_id)
+        require((judge_not_locked(self.machine_state(vm, snapshot)),))
+        question = await self._question(vm, snapshot)
+        chosen = await self._selection(vm, snapshot, question).choose(destination)
+        return _Planned(SessionId(str(uuid.uuid4())), chosen, question.definition, question.pinned)
+
+    async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
+        """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
+        definition, pinned = describe(snapshot, vm.group)
+        parsed, as_pinned = parse_definition(json.dumps(definition)), Pinned.from_json(json.dumps(pinned))
+        try:
+            async with asyncio.timeout(LOOK_PATIENCE):
+                guest = await self.context.hypervisor.look_at(vm.instance, parsed, as_pinned)
+        except (ClusterError, TimeoutError) as error:
+            _log.warning("it is not known what a guest was given", vm=vm.name, sentence=str(error))
+            guest = GuestSight()  # the rules that compare with it say that they could not
+        return Question(definition, pinned, guest)
+
+    def _selection(self, vm: HostedVm, snapshot: ClusterSnapshot, question: Question | None) -> Selection:
+        return Selection(self.context, snapshot, vm.group, question, self.queue.conflict)
+
+    async def why_not(self, group_id: GroupId, destination: str | None) -> tuple[Judged, ...]:
+        """Find out how every rule stands for a node, or for all others; nothing is changed.
+
+        Raises:
+            CallerError: 5042, 87: not that node.
+        """
+        snapshot = await self.context.database.snapshot()
+        vm = self.get(group_id)
+        own = judge_machine(self.machine_state(vm, snapshot))
+        question = await self._question(vm, snapshot) if was_started(snapshot, group_id) else None
+        selection = self._selection(vm, snapshot, question)
+        asked = selection.others() if destination is None else (selection.find(destination),)
+        judged = await asyncio.gather(*(selection.judge(one, thorough=True) for one in asked))
+        return tuple(replace(one, findings=(*own, *one.findings)) for one in judged)
 
     def _event(self, kind: EventKind, vm: HostedVm, sentence: str, plan: "_Planned") -> EventRecord:
         name = self.context.name_of(plan.destination)
@@ -185,9 +234,11 @@ class OutgoingMigrations(VirtualMachines):
 
         before = vm.progress
         vm.show(fresh_progress(self.context.node_name, name, plan.session))
+        self.chronicle.asked(plan.session)
         try:
             written = await self.queue.ask(vm, move, shown)
         except ClusterError:
+            self.chronicle.dropped(plan.session)
             vm.show(before)
             raise
         if written.stage is Stage.WAITING:
@@ -196,6 +247,7 @@ class OutgoingMigrations(VirtualMachines):
             self._begin(vm, instance, plan)
 
     def _begin(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> None:
+        self.chronicle.begun(plan.session)
         session = self._new_session(vm, instance, plan)
         self.outgoing[vm.group] = session
         session.carry_on(())
@@ -263,6 +315,7 @@ class OutgoingMigrations(VirtualMachines):
             if move.stage is Stage.WAITING:
                 name = self.context.name_of(move.destination) if move.destination is not None else "another node"
                 if await self.queue.give_up(move, "somebody has cancelled its move", is_final=True):
+                    self.chronicle.dropped(SessionId(move.session))
                     await self._show_end(
                         self.get(group_id),
                         MigrationState.CANCELED,
@@ -303,6 +356,7 @@ class OutgoingMigrations(VirtualMachines):
                 del self.outgoing[vm.group]
             if brain.outcome not in (Outcome.DONE, Outcome.OVERTAKEN):
                 self._end_entry(session)
+            self.chronicle.left(session)
         if vm.exited and vm.instance is not None:
             self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
 
@@ -353,8 +407,8 @@ class OutgoingMigrations(VirtualMachines):
         )
         event = self.context.event(kind, vm.group, sentence, cause=cause)
         try:
-            await vm.set_migration(state, reason, sentence, (event,))
-        except ClusterError as error:
+            await vm.tell(vm.migration_change(state, reason, sentence), (event,))
+        except RefusalError as error:
             _log.warning("the end of a migration was not written", vm=vm.name, sentence=error.sentence)
 
 

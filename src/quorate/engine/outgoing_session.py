@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -16,7 +17,7 @@ from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import OutgoingNote
 from quorate.engine.outgoing_news import OutgoingNews
-from quorate.engine.session import Session
+from quorate.engine.session import GUEST_RESUMED, GUEST_STOPPED, HAND_OVER_ANSWERED, HAND_OVER_SENT, Session
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
@@ -63,9 +64,16 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self._drained = drained
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
+        self._new_pass = asyncio.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
         if vm.instance is not None:
             self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
+
+    @property
+    def mode(self) -> str:
+        """How memory is copied, for people."""
+        channels = self._parameters.multifd_channels
+        return f"pre-copy, {channels} channels" if channels else "pre-copy"
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 
@@ -94,6 +102,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         match event:
             case hv.MigrationChanged(status, sentence):
                 self._on_transfer(status, sentence)
+            case hv.PassStarted(number) if number > 1:
+                self._new_pass.set()
             case hv.Exited(_, sentence):
                 self.post(e.SourceExited(sentence))
             case hv.Mute():
@@ -210,7 +220,14 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             self.post(e.TransferFailed(error.sentence))
 
     async def _sample(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        """Look at the transfer after so long, or as soon as a pass begins: that is the moment to stop, or to go on.
+
+        A QEMU with nothing left looks for dirty pages ten times a millisecond until it is told to stop.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._new_pass.wait()
+        self._new_pass.clear()
         await self._faults.reach(Point.PRE_COPY)
         try:
             seen = await self._instance().migration()
@@ -258,7 +275,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     async def _stop_guest(self) -> None:
         """Stop the guest, and ask meanwhile: it shall not stand still for a destination whose daemon says nothing."""
-        self.moments["stop sent"] = self._context.now()
+        self.moments[GUEST_STOPPED] = self._context.now()
         asking = asyncio.ensure_future(self._ask_destination(STOP_PATIENCE))
         try:
             await self._instance().stop()
@@ -279,6 +296,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         except ClusterError as error:
             self.post(e.ResumeFailed(error.sentence))
             return
+        self.moments[GUEST_RESUMED] = self._context.now()
         self.post(e.Resumed())
 
     async def _send_cas(self, cas: Cas) -> None:
@@ -309,11 +327,14 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     async def _say_yours(self, epoch: int, revision: int) -> None:
         message = OfSession(self.brain.session, epoch=epoch, revision=revision)
         await self._faults.reach(Point.YOURS_SENT)
+        sent = self._context.now()
         try:
             await self._context.peers.call(self.brain.destination, "yours", message.to_json(), timeout=1.0)
         except ClusterError as error:
             _log.debug("the destination was not told", kind="yours", sentence=error.sentence)
             return
+        self.moments.setdefault(HAND_OVER_SENT, sent)
+        self.moments.setdefault(HAND_OVER_ANSWERED, self._context.now())
         await self._faults.reach(Point.YOURS_HEARD)
 
     async def _abandon(self) -> None:

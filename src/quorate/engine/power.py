@@ -21,6 +21,7 @@ from quorate.database.contract import StoreUnavailable
 from quorate.database.values import RegistryValue
 from quorate.engine.admission import Admission
 from quorate.engine.context import EngineContext
+from quorate.engine.host_check import check_can_run
 from quorate.engine.hosted import HostedVm
 from quorate.engine.vcpus import let_run
 from quorate.hosting.contract import Report
@@ -73,6 +74,7 @@ class Power:
         await vm.keep(image, "the start", VmState.STARTING, f"starting on {self._context.node_name}")
         try:
             instance = await self._launch(vm, definition, pinned, image, saved, progress)
+            vm.check_ours("the start")
             await let_run(self._context, instance, vm.name, "the start", incarnation, new=True)
         except asyncio.CancelledError:
             await self._on_start_failed(vm, before, image, saved, "the start was ended")
@@ -96,7 +98,7 @@ class Power:
     ) -> hv.Instance:
         if pinned is None:
             pinned = await self._pin(vm, definition)
-        await self._context.hypervisor.check_can_run(definition, pinned)
+        await check_can_run(self._context.hypervisor, definition, pinned)
         request = hv.LaunchRequest(
             vm_id=vm.vm_id,
             name=vm.name,

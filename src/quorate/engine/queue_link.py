@@ -12,9 +12,10 @@ import structlog
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.events import EventRecord
-from quorate.clusapi.identity import GroupId
+from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.status import Status
 from quorate.cluster.moves import Cause, Move, Stage
+from quorate.cluster.placement import Room
 from quorate.cluster.queue import may_begin
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import RunState
@@ -22,6 +23,7 @@ from quorate.engine.context import EngineContext
 from quorate.engine.hosted import OwnedGroup
 from quorate.engine.pictures import PictureOf
 from quorate.engine.queue_records import put_move, to_move
+from quorate.engine.selection import Conflict
 
 ATTEMPTS: Final = 5
 """How often a move is asked for anew whose place somebody else has taken at the same moment."""
@@ -84,6 +86,16 @@ class QueueLink:
             return  # what was carried out is over, or is seen to elsewhere
         doing = "waits in the queue of moves" if move.stage is Stage.WAITING else "is being moved"
         raise RefusalError(status, f"{name} {doing} already: wait for that, or cancel it")
+
+    def conflict(self, group: GroupId, node: NodeId) -> Conflict:
+        """Who on a node shares an anti-affinity class with a group, as placement sees it."""
+        assert self._picture is not None, "the queue is bound before anything moves"
+        picture = self._picture()
+        found = picture.groups.get(group)
+        if found is None or not found.classes or node not in picture.nodes:
+            return Conflict()
+        other = Room(picture).conflict(found, node)
+        return Conflict("" if other is None else other.name, picture.settings.enforced_anti_affinity)
 
     # --- writes ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Coroutine
 from enum import Enum
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -14,6 +14,14 @@ from quorate.clusapi.machine import Step, UndeclaredTransition
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import FaultPoints
 from quorate.engine.supervised import spawn
+
+GUEST_STOPPED: Final = "stop sent"
+GUEST_RESUMED: Final = "resumed"
+HAND_OVER_SENT: Final = "yours sent"
+HAND_OVER_ANSWERED: Final = "yours heard"
+HAND_OVER_TOLD: Final = "told"
+GUEST_RUNNING: Final = "running"
+"""What moments are called that are no phase of a brain: from GUEST_STOPPED to GUEST_RUNNING no guest code runs."""
 
 _log = structlog.get_logger("migration")
 

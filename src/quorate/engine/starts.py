@@ -50,6 +50,9 @@ class Starts:
         self._waits_said: dict[GroupId, str] = {}
         self._waiting: dict[GroupId, tuple[Waiting, Cause]] = {}
         self._running: dict[GroupId, Cause] = {}
+        self._come_anew: set[GroupId] = set()
+        """Arrived once more while a start of theirs was under way that had begun before they left: that one comes to
+        nothing."""
         self._slots: set[GroupId] = set()
         self._undecided: set[GroupId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,6 +77,9 @@ class Starts:
 
     def want(self, group: GroupId, cause: Cause) -> None:
         """Start a group that is wanted online, unless its own properties speak against that."""
+        if cause is Cause.ARRIVAL and group in self._running:
+            self._come_anew.add(group)
+            return
         info = self._context.view.snapshot.groups.get(group)
         if info is None:
             return
@@ -174,7 +180,10 @@ class Starts:
         finally:
             self._running.pop(group, None)
             self._free(group)
-        if again:
+        if group in self._come_anew:
+            self._come_anew.discard(group)
+            self.want(group, Cause.ARRIVAL)
+        elif again:
             await asyncio.sleep(AGAIN)
             self.request(group, cause)
 

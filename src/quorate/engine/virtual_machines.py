@@ -18,8 +18,9 @@ from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import Status
 from quorate.engine.admission import Admission
 from quorate.engine.context import EngineContext
+from quorate.engine.group_pictures import VmMemory
+from quorate.engine.host_check import check_can_run
 from quorate.engine.hosted import HostedVm
-from quorate.engine.pictures import VmMemory
 from quorate.engine.power import Power
 from quorate.engine.supervised import spawn
 from quorate.hosting.contract import Report, VmFacts
@@ -171,7 +172,7 @@ class VirtualMachines:
         definition, pinned = await self.power.definition(vm)
         if pinned is not None:
             running_here = vm.instance is not None
-            await self.context.hypervisor.check_can_run(definition, pinned, running_here=running_here)
+            await check_can_run(self.context.hypervisor, definition, pinned, running_here=running_here)
 
     async def pause(self, group_id: GroupId) -> None:
         """Stop the vCPUs; the VM stays online."""

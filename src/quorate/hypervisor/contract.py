@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from quorate.clusapi.errors import FaultError
+from quorate.clusapi.host_sight import GuestSight, HostSight
 from quorate.clusapi.identity import ImageId, VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.definition import VmDefinition
@@ -47,6 +48,7 @@ __all__ = [
     "Mute",
     "PassStarted",
     "Pinned",
+    "ProcessSight",
     "Progress",
     "Restore",
     "RunState",
@@ -79,6 +81,15 @@ class HostFacts:
     cpu_model: str
     memory_total: int
     memory_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSight:
+    """What the process behind an instance says of the guest that it runs."""
+
+    version: tuple[int, int, int]  # of the hypervisor program, which may be replaced on the disk meanwhile
+    withheld: frozenset[str] = frozenset()  # CPU features that the model has and the guest did not get
+    blocked: tuple[str, ...] = ()  # why it could not be migrated, such as a device that is passed through
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +367,10 @@ class Instance(Protocol):
         """Look at the transfer."""
         ...
 
+    async def sight(self) -> ProcessSight:
+        """Ask what the guest was given, and whether anything of it stands against a migration."""
+        ...
+
     async def announce(self) -> None:
         """Tell the network where the guest's MAC addresses are now."""
         ...
@@ -383,11 +398,19 @@ class Hypervisor(Protocol):
         """Decide what the guest will see of this kind of host, for good."""
         ...
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
-        """Raise RefusalError 5953 (cannot run it) or 5957 (not enough free memory) with the reason; else return.
+    async def learn(self) -> None:
+        """Find out what takes longer and is not needed to run anything: the daemon calls it once, when it is up.
 
-        A VM that is ``running_here`` has its memory already: it needs none of what is free.
+        Raises FaultError; what could not be found out is not known then.
         """
+        ...
+
+    async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
+        """Look what this host has for a VM; whether that suffices, others judge."""
+        ...
+
+    async def look_at(self, instance: Instance | None, definition: VmDefinition, pinned: Pinned) -> GuestSight:
+        """Look what a VM of this host has been given; without an instance only at its files."""
         ...
 
     async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:

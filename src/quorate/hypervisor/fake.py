@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
+from quorate.clusapi.host_sight import GuestSight, HostSight
 from quorate.clusapi.identity import ImageId, VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.contract import (
@@ -27,6 +28,7 @@ from quorate.hypervisor.contract import (
     LaunchRequest,
     MigrationParameters,
     MigrationSample,
+    ProcessSight,
     Progress,
     Restore,
     RunState,
@@ -41,6 +43,7 @@ from quorate.hypervisor.whole_files import file_faults
 __all__ = ["FakeHypervisor", "FakeInstance", "FakeMachine", "FakeWorld"]
 
 _DEADLINE = 5.0
+_FEATURES = frozenset({"fake"})
 
 
 class FakeWorld:
@@ -101,18 +104,25 @@ class FakeHypervisor:
         """Decide what the guest will see."""
         return Pinned(f"fake-{self._version[0]}", Accelerator.TCG, "fake", definition.memory_bytes)
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
-        """Refuse a newer machine type, and what does not fit into memory."""
-        if int(pinned.machine_type.rpartition("-")[2]) > self._version[0]:
-            raise RefusalError(
-                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES,
-                f"{definition.name} is a {pinned.machine_type}, which this host does not know",
-            )
-        if not running_here and pinned.memory_bytes > self.memory_free:
-            raise RefusalError(
-                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
-                f"{definition.name} needs {pinned.memory_bytes} bytes here, {self.memory_free} are free",
-            )
+    async def learn(self) -> None:
+        """Know everything already."""
+
+    async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
+        """Look what this host has: the machine types of its version and of all before, memory, and every file."""
+        return HostSight(
+            kind="fake",
+            version=self._version,
+            accelerator=Accelerator.TCG.value,
+            machine_types=frozenset(f"fake-{number}" for number in range(self._version[0] + 1)),
+            memory_free=self.memory_free,
+            cpu_features=_FEATURES,
+        )
+
+    async def look_at(self, instance: Instance | None, definition: VmDefinition, pinned: Pinned) -> GuestSight:
+        """Look what a machine was given: nothing but its memory."""
+        if instance is None:
+            return GuestSight()
+        return GuestSight(version=(await instance.sight()).version, cpu_features=_FEATURES)
 
     async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:
         """Make a machine with its vCPUs stopped."""
@@ -200,6 +210,10 @@ class FakeInstance:
         """Start the vCPUs."""
         (await self._spoken()).cont()
 
+    async def sight(self) -> ProcessSight:
+        """Tell the version that made it; nothing stands against a migration."""
+        return ProcessSight(version=_version_of((await self._spoken()).request.pinned.machine_type))
+
     async def stop(self) -> None:
         """Stop the vCPUs."""
         (await self._spoken()).stop()
@@ -274,3 +288,8 @@ class FakeInstance:
     def subscribe(self, callback: Callable[[InstanceEvent], None]) -> Callable[[], None]:
         """Have ``callback`` called with each event from now on."""
         return self._subscribers.add(callback)
+
+
+def _version_of(machine_type: str) -> tuple[int, int, int]:
+    number = machine_type.rpartition("-")[2]
+    return (int(number) if number.isdigit() else 0, 0, 0)

@@ -1,8 +1,10 @@
 """A pure model of a guest whose memory is being copied while it runs: passes, dirty rate, bandwidth.
 
 Memory is counted, not held. In each pass what was dirty at its beginning is sent at the bandwidth, while the guest
-dirties again at its rate, at most its working set. The model knows no clock: :meth:`TransferModel.advance` is told how
-much time has passed. The fake driver and simulations share it.
+dirties again at its rate, at most its working set. What the sockets take counts as sent at once, as it does for QEMU,
+and holds the guest up at the end, when they must be empty. A pass lasts as long as sending does, or as long as reading
+what is only zeros, whichever is longer. The model knows no clock: :meth:`TransferModel.advance` is told how much time
+has passed. The fake driver and simulations share it; docs/simulator-agreement.md shows how near it comes to QEMU.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ from typing import Final
 
 LOOKING_SECONDS: Final = 0.0005
 """What looking for dirty pages takes: the shortest time that a pass can last while the guest runs."""
+ZEROS_PER_SECOND: Final = 8e9
+"""Bytes per second at which QEMU finds that pages are zero: as fast as memory is read (docs/benchmarks.md: memcpy)."""
+LEAST_SECONDS: Final = 0.02
+"""Of a pass, to say anything about the dirty rate: the same as in the driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,48 +42,110 @@ class TransferModel:
     bandwidth: float  # bytes per second
     running: bool = True  # whether the guest runs, and so dirties
     passes: int = 1
-    remaining: int = 0
-    transferred: int = 0
+    remaining: int = 0  # bytes that no socket has taken
+    transferred: int = 0  # bytes that the sockets have taken
     running_in_pass: float = 0.0  # seconds for which the guest ran since the pass began
     completed: bool = False
+    sockets: int = 0  # bytes that the sockets take before the link has carried them
+    in_sockets: int = 0  # bytes that they hold
+    dirty_rate: float = 0.0  # bytes per second, as the last look found it: at most the working set in a pass
+    first_look: float = LOOKING_SECONDS  # seconds that the first pass lasts at least
 
     @classmethod
-    def begin(cls, guest: GuestModel, bandwidth: float, *, running: bool) -> TransferModel:
+    def begin(
+        cls,
+        guest: GuestModel,
+        bandwidth: float,
+        *,
+        running: bool,
+        sockets: int = 0,
+        first_look: float = LOOKING_SECONDS,
+    ) -> TransferModel:
         """Start the first pass: everything that is not zero."""
-        return cls(guest, bandwidth, running=running, remaining=guest.memory - guest.zero)
+        rest = guest.memory - guest.zero
+        return cls(guest, bandwidth, running=running, remaining=rest, sockets=sockets, first_look=first_look)
+
+    @property
+    def seconds_to_look(self) -> float:
+        """Seconds until QEMU looks for dirty pages again, while the guest runs."""
+        sending = max(0, self.remaining - self._room) / self.bandwidth
+        return max(sending, self._shortest - self.running_in_pass)
+
+    @property
+    def seconds_to_end(self) -> float:
+        """Seconds that the rest takes with the guest standing."""
+        left = self.remaining + self.in_sockets + self.guest.dirtied(self.running_in_pass)
+        return left / self.bandwidth
+
+    @property
+    def unread(self) -> int:
+        """Bytes of zeros that QEMU has not seen to be zero: it counts them as remaining."""
+        return max(0, self.guest.zero - round(self.running_in_pass * ZEROS_PER_SECOND)) if self.passes == 1 else 0
+
+    @property
+    def _room(self) -> int:
+        """Bytes that the sockets take at once; they may hold more than they would take by now."""
+        return max(0, self.sockets - self.in_sockets)
+
+    @property
+    def _shortest(self) -> float:
+        """Seconds that this pass lasts at least while the guest runs."""
+        if self.passes > 1:
+            return LOOKING_SECONDS
+        return max(self.first_look, LOOKING_SECONDS + self.guest.zero / ZEROS_PER_SECOND)
 
     def advance(self, seconds: float) -> TransferModel:
         """Let time pass. While the guest runs the transfer never completes: passes follow each other."""
         state, left = self, seconds
         while left > 0 and not state.completed:
+            state = state._hand_over()
             if state.remaining:
-                state, left = state._send(left)
-            elif state.running and state.running_in_pass < LOOKING_SECONDS:
-                spent = min(left, LOOKING_SECONDS - state.running_in_pass)
-                state, left = replace(state, running_in_pass=state.running_in_pass + spent), left - spent
+                state, left = state._pass_time(state.remaining / state.bandwidth, left)
+            elif state.running and state.running_in_pass < state._shortest:
+                state, left = state._pass_time(state._shortest - state.running_in_pass, left)
+            elif state._is_last:
+                state, left = state._pass_time(state.in_sockets / state.bandwidth, left)
+                state = replace(state, completed=not state.in_sockets)
             else:
                 state = state._look()
         return state
 
-    def _send(self, seconds: float) -> tuple[TransferModel, float]:
-        """Send for so long, or until nothing is left of this pass; give the time that is left."""
-        needed = self.remaining / self.bandwidth
-        spent = min(seconds, needed)
-        sent = self.remaining if needed <= seconds else round(spent * self.bandwidth)
-        state = replace(
+    @property
+    def _is_last(self) -> bool:
+        """Tell whether the guest stands and nothing of it is left to be handed over."""
+        return not self.running and not self.guest.dirtied(self.running_in_pass)
+
+    def _hand_over(self) -> TransferModel:
+        """Let the sockets take what they have room for."""
+        taken = min(self.remaining, self._room)
+        if not taken:
+            return self
+        return replace(
             self,
-            remaining=self.remaining - sent,
-            transferred=self.transferred + sent,
-            running_in_pass=self.running_in_pass + (spent if self.running else 0.0),
+            remaining=self.remaining - taken,
+            transferred=self.transferred + taken,
+            in_sockets=self.in_sockets + taken,
         )
-        return state, seconds - spent
+
+    def _pass_time(self, needed: float, left: float) -> tuple[TransferModel, float]:
+        """Let the link carry for so long as is needed, or as there is time; give the time that is left."""
+        spent = min(left, needed)
+        carried = round(spent * self.bandwidth)
+        if self.remaining:  # the sockets stay full
+            sent = self.remaining if needed <= left else carried
+            state = replace(self, remaining=self.remaining - sent, transferred=self.transferred + sent)
+        else:
+            drained = self.in_sockets if self._is_last and needed <= left else min(self.in_sockets, carried)
+            state = replace(self, in_sockets=self.in_sockets - drained)
+        if self.running:
+            state = replace(state, running_in_pass=self.running_in_pass + spent)
+        return state, left - spent
 
     def _look(self) -> TransferModel:
-        """Look for what the guest has dirtied: that is the next pass, or the end if it stands and there is nothing."""
-        dirty = self.guest.dirtied(self.running_in_pass)
-        if not dirty and not self.running:
-            return replace(self, completed=True)
-        return replace(self, passes=self.passes + 1, remaining=dirty, running_in_pass=0.0)
+        """Look for what the guest has dirtied: that is the next pass."""
+        dirty, seconds = self.guest.dirtied(self.running_in_pass), self.running_in_pass
+        rate = dirty / seconds if seconds >= LEAST_SECONDS else self.dirty_rate
+        return replace(self, passes=self.passes + 1, remaining=dirty, running_in_pass=0.0, dirty_rate=rate)
 
     def stop_guest(self) -> TransferModel:
         """The guest stands: what is dirty now is the last that has to be sent."""

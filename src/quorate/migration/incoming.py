@@ -83,6 +83,9 @@ class Outcome(Enum):
     """The record names the giver's image again."""
     IMAGE_LOST = "image lost"
     """The virtual machine is ours and its QEMU is gone: to be started from its disks by policy."""
+    NOT_ARRIVED = "not arrived"
+    """The virtual machine is ours and its memory never came here, as its giver is gone: to be started from its disks.
+    Nothing of it has failed."""
 
 
 class Right(Enum):
@@ -115,6 +118,8 @@ class Incoming:
     """Why the QEMU here is gone; empty while it lives."""
     uri: str = ""
     """Where the QEMU here listens; said again until the source sends."""
+    has_left: bool = False
+    """There was no guest here that could have run, and there is no image any more."""
     given_up: bool = False
     """The source has answered that it does not know the session any more: the record decides."""
     over: bool = False
@@ -372,7 +377,8 @@ def _on_marked(s: Incoming, event: object, now: float) -> _Step:
         return Step(s)
     marked = replace(s, record=event.record, pending=None)
     if marked.image_gone:
-        return _end(replace(marked, reason=marked.image_gone), Outcome.IMAGE_LOST, now)
+        outcome = Outcome.NOT_ARRIVED if marked.has_left else Outcome.IMAGE_LOST
+        return _end(replace(marked, reason=marked.image_gone), outcome, now)
     return _end(marked, Outcome.RUNS, now)
 
 
@@ -432,7 +438,7 @@ def _on_abandoned_while_ending(s: Incoming, event: object, now: float) -> _Step:
 def leave(s: Incoming, now: float) -> _Step:
     """Have no image any more, and wait until the source has given the session up as well."""
     look = e.ReadRecord() if s.given_up else e.AskSession()
-    return _go(replace(s, image_gone=s.reason), Phase.LEFT, now, look, e.WakeAfter(ASK_PAUSE))
+    return _go(replace(s, image_gone=s.reason, has_left=True), Phase.LEFT, now, look, e.WakeAfter(ASK_PAUSE))
 
 
 def _on_left_tick(s: Incoming, event: object, now: float) -> _Step:

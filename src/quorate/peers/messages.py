@@ -7,6 +7,7 @@ Between any two: `promise` (to take nothing over while the database is silent, r
 operation for a group that the other one owns).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,19 +26,34 @@ def _object(body: JsonObject, name: str) -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class Assess:
-    """Could you run this virtual machine now? Answered with `Assessed`, or refused with the reason."""
+    """Could you run this virtual machine now? Answered with the memory that is free, or refused with the reason."""
 
     definition: JsonObject
     pinned: JsonObject
+    guest: JsonObject | None = None
+    """What its guest was given where it runs (`GuestSight`); None: an older node asks."""
+    explain: bool = False
+    """Answer with every rule and refuse nothing, with the clock, and with an address to try a connection to."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
-        return {"definition": self.definition, "pinned": self.pinned}
+        return {
+            "definition": self.definition,
+            "pinned": self.pinned,
+            "guest": self.guest,
+            "explain": self.explain,
+        }
 
     @classmethod
     def from_json(cls, body: JsonObject) -> Self:
-        """Read it."""
-        return cls(_object(body, "definition"), _object(body, "pinned"))
+        """Read it; an older node asks for a plain answer."""
+        guest = body.get("guest")
+        return cls(
+            definition=_object(body, "definition"),
+            pinned=_object(body, "pinned"),
+            guest=guest if isinstance(guest, Mapping) else None,
+            explain=body.get("explain") is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from quorate.clusapi.asking import ASKED_BY
 from quorate.clusapi.errors import CallerError, ClusterError, RefusalError, error_from_status
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_int, json_object, json_text
@@ -38,6 +39,7 @@ class Dispatcher:
         """Carry out an operation, here or where it belongs. Raises ClusterError for what does not succeed."""
         operation = operation_named(name)
         check_access(operation, inputs, context)
+        ASKED_BY.set(context.actor)
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._carry_out(operation, inputs, context)

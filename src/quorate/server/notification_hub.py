@@ -11,7 +11,8 @@ from quorate.clusapi.notifications import STATES, Notice, ObjectType
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.server.notices import NoticeMaker
-from quorate.server.notification_ports import Port
+from quorate.server.notification_ports import NotifyPort, Port, Wish
+from quorate.server.notification_shares import Shares
 
 _log = structlog.get_logger("notifications")
 _RETRY: Final = 0.5
@@ -25,6 +26,7 @@ class NotificationHub:
         """Follow nothing yet."""
         self._database = database
         self._ports: set[Port] = set()
+        self._shares = Shares()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._revision = 0
@@ -41,8 +43,9 @@ class NotificationHub:
         """The moment, as a number that never falls but for its 32 bits."""
         return self._revision & _U32
 
-    async def open(self, port: Port) -> None:
-        """Tell a port all that happens from now on."""
+    async def open(self, port: Port, user: str) -> None:
+        """Tell a user's port all that happens from now on. Raises RefusalError 1450 when there are too many."""
+        self._shares.enter(port, user)
         self._ports.add(port)
         if self._task is None or self._task.done():  # done: by a mistake of its own, which asyncio has logged
             self._ready.clear()
@@ -57,11 +60,17 @@ class NotificationHub:
     async def close(self, port: Port) -> None:
         """End a port's calls, and tell it nothing more."""
         port.close()
+        self._shares.leave(port)
         self._ports.discard(port)
         if not self._ports and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.wait({task})
+
+    def add(self, port: NotifyPort, wish: Wish) -> None:
+        """Let a port hear of something. Raises RefusalError 1450 when its user wants to hear of too much."""
+        self._shares.check_wish(port)
+        port.add(wish)
 
     def has_changed(self, object_type: ObjectType, id_: str, since: int) -> bool:
         """Answer whether an object's state may have changed since a ``sequence``: it has, or nobody knows."""

@@ -167,11 +167,17 @@ class Indication:
 class NotifyPort:
     """A port of one of the two generations."""
 
-    def __init__(self, generation: int, limit: int = LIMIT) -> None:
-        """Want nothing yet. ``generation`` is 1 or 2."""
+    def __init__(self, generation: int, sids: frozenset[bytes], limit: int = LIMIT) -> None:
+        """Want nothing yet. ``generation`` is 1 or 2; of keys that these SIDs may not read nothing is told."""
         self.generation = generation
+        self._sids = sids
         self._queue: _Queue[Indication] = _Queue(limit)
         self._wishes: list[Wish] = []
+
+    @property
+    def wishes(self) -> int:
+        """How many filters it has."""
+        return len(self._wishes)
 
     def add(self, wish: Wish) -> None:
         """Want to hear of something from now on. Raises RefusalError 1450 when that are too many wishes."""
@@ -182,7 +188,10 @@ class NotifyPort:
 
     def on_news(self, news: News, sequence: int) -> None:
         """Keep what the client wants to hear: once for each of its wishes."""
+        hidden = {change.path for change in news.keys if not change.is_readable(self._sids)}
         for notice in news.notices:
+            if notice.object_type is ObjectType.REGISTRY and notice.id in hidden:
+                continue
             for wish in self._wishes:
                 flag = wish.fitting(notice)
                 if flag and not self._keep(Indication(wish.key, flag, notice, sequence)):

@@ -24,6 +24,7 @@ from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.fence_agents import FenceAgents
+from quorate.engine.selection import Judged
 from quorate.hosting.contract import ControlResult
 from quorate.hosting.monitor_pool import MonitorFacts
 from quorate.server.inspection import NodeInspection
@@ -257,6 +258,10 @@ class NodeServices(Protocol):
 
     async def resume_virtual_machine(self, group_id: GroupId) -> None:
         """Let the virtual CPUs run again; RefusalError 5023 unless the VM is paused."""
+        ...
+
+    async def why_not(self, group_id: GroupId, destination: str | None) -> Sequence[Judged]:
+        """How every rule of START stands for a node (by name), or for all others; CallerError 5042, 87."""
         ...
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:

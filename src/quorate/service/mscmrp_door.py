@@ -8,6 +8,7 @@ from quorate.server.audit import Audit, AuditedCall
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.mscmrp.calls import AnsweredCall
 from quorate.server.mscmrp.face import MscmrpFace
+from quorate.server.mscmrp.fresh_accounts import FreshAccounts
 from quorate.server.mscmrp.logon import Logons
 from quorate.server.services import NodeServices
 from quorate.service.configuration import MscmrpSettings
@@ -27,10 +28,16 @@ class MscmrpDoor:
         """Open nothing yet. The view has been started."""
         self._settings = settings
         self._audit = audit
-        accounts = Accounts(lambda: view.snapshot.accounts)
+        fresh = FreshAccounts(lambda: view.snapshot, services.database.snapshot)
+        accounts = Accounts(fresh.records)
         self._logons = Logons(accounts, audit, computer=services.node_name, domain=view.snapshot.cluster.name)
         self._face = MscmrpFace(services, dispatcher, self._logons, self._on_answered)
-        self._server = RpcServer(self._face.interface, door=self._logons.door, on_logon=self._logons.on_logon)
+        self._server = RpcServer(
+            self._face.interface,
+            door=self._logons.door,
+            on_logon=self._logons.on_logon,
+            before_logon=fresh.refresh,
+        )
         self._mapper: RpcServer | None = None
         self._logons.put_out_strangers(self._server)
         self._unsubscribe = view.subscribe(lambda snapshot: self._logons.put_out_strangers(self._server))

@@ -27,7 +27,9 @@ class Hand(Enum):
     """Something that the hands see to. In a world of which it is a weakness they do not."""
 
     SWITCHOVER_ACK = "QEMU never stops a guest by itself"
+    STOPPED_FOR_GOOD = "a stop is answered when the guest stands for good"
     GUARD = "a guard ends what runs when the deadline has passed"
+    GUARD_OF_STANDING = "the guard ends what stands, too"
     GUARD_BEFORE_START = "no virtual CPU starts without a live guard"
     LEASE_BEFORE_START = "no virtual CPU starts under another incarnation of the lease, or without one"
     INCARNATION = "a session hears of a lapse before anything else"
@@ -35,6 +37,7 @@ class Hand(Enum):
     OWN_WRITE = "every start begins with an answered write of ownership"
     COMPARE = "a take-over compares what it was decided on"
     JOURNAL = "what must be noted is noted before"
+    QUEUE = "a virtual machine is in the queue of moves once, and in one migration"
 
 
 @dataclass(frozen=True, slots=True)

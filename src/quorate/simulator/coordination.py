@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
-from quorate.clusapi.identity import NodeId
+from quorate.clusapi.identity import GroupId, NodeId
 from quorate.cluster import coordinator_work as w
 from quorate.cluster import movements as m
 from quorate.cluster.coordinator import Phase
@@ -17,16 +17,17 @@ from quorate.cluster.moves import Change, DropDrain, DropMove, PutDrain, PutMove
 from quorate.cluster.picture import Role
 from quorate.database import keys
 from quorate.database.cluster_database import ConflictingOwnership
-from quorate.database.contract import Compare, StoreUnavailable
+from quorate.database.contract import Compare, Put, StoreUnavailable
 from quorate.database.failover_records import CoordinatorRecord, LapseNote
 from quorate.database.move_records import MoveWrite
 from quorate.database.moves import DrainWrite
-from quorate.database.records import Ownership
+from quorate.database.records import Ownership, RunState
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.coordinator import run_after_take_over
 from quorate.engine.queue_records import put_drain, put_move
 from quorate.simulator.brains import Hand
 from quorate.simulator.kernel import EPSILON, Timer
+from quorate.simulator.store import NodeStore
 from quorate.simulator.trace import Kind
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class Coordination:
     def decides(self) -> bool:
         """Tell whether this node decides about groups: a follower does not."""
         return self.brain.phase is not Phase.FOLLOWER
+
+    @property
+    def is_acting(self) -> bool:
+        """Tell whether this node coordinates the cluster."""
+        return self.brain.phase is Phase.COORDINATOR
 
     def on_view(self, *, of_groups_alone: bool) -> None:
         """Something has come."""
@@ -168,13 +174,24 @@ class Coordination:
                 self._post(w.RoleAnswered(w.Outcome.REFUSED))
                 return
             ends = (effect.ends.node, lease)
-            self._daemon.say(Kind.DECISION, effect.ends.sentence)
-        self._daemon.say(Kind.DECISION, effect.sentence)
         writing = self._daemon.database.coordination.take_role(
             _to_record(effect.role), effect.expected, ends=ends, provided=self._as_member(snapshot)
         )
         outcome, revision = await self._answered(writing)
+        if effect.ends is not None:
+            self._say_decided(effect.ends.sentence, outcome)
+        self._say_decided(effect.sentence, outcome)
         self._post(w.RoleAnswered(outcome, revision))
+
+    def _say_decided(self, sentence: str, outcome: w.Outcome) -> None:
+        """Tell the trace what was written; nothing of what somebody else had written before."""
+        match outcome:
+            case w.Outcome.LANDED:
+                self._daemon.say(Kind.DECISION, sentence)
+            case w.Outcome.UNANSWERED:
+                self._daemon.say(Kind.DECISION, f"{sentence} (the database has not answered)")
+            case _:
+                pass
 
     async def _note_role(self, effect: w.NoteRole) -> None:
         writing = self._daemon.database.coordination.note(_to_record(effect.role), effect.expected, effect.statuses)
@@ -190,13 +207,13 @@ class Coordination:
         if lease is None or lease.revision != effect.revision or lease.value.ended:
             self._post(w.LeaseAnswered(effect.node, w.Outcome.REFUSED))
             return
-        self._daemon.say(Kind.DECISION, effect.sentence)
 
         async def write() -> int:
             provided = self._as_member(snapshot)
             return int(await self._daemon.database.end_lease(effect.node, lease, provided=provided))
 
         outcome, _ = await self._answered(write())
+        self._say_decided(effect.sentence, outcome)
         if outcome is w.Outcome.LANDED:
             self._daemon.world.counts.ended_leases += 1
         self._post(w.LeaseAnswered(effect.node, outcome))
@@ -204,8 +221,8 @@ class Coordination:
     # --- take-over ---------------------------------------------------------------------------------------------------
 
     async def _take(self, effect: w.Take) -> None:
-        self._daemon.say(Kind.DECISION, effect.decision.sentence)
         outcome, revision = await self._answered(self._take_over(effect))
+        self._say_decided(effect.decision.sentence, outcome)
         if outcome is w.Outcome.LANDED:
             self._daemon.world.counts.take_overs += 1
         self._post(w.TakeAnswered(effect.group, outcome, revision))
@@ -224,9 +241,16 @@ class Coordination:
             node_key(snapshot, decision.destination),
         )
         if Hand.COMPARE in self._daemon.world.brains.weaknesses:
-            provided = ()
+            return await self._write_blindly(group, new, after)
         answer = await self._daemon.database.change_ownership(group, old, new, after, provided=provided)
         return 0 if isinstance(answer, ConflictingOwnership) else answer.revision
+
+    async def _write_blindly(self, group: GroupId, new: Ownership, run: RunState) -> int:
+        """Write over whatever stands there: what production never does."""
+        daemon = self._daemon
+        store = NodeStore(daemon.world.store, daemon.machine.way, daemon.life)
+        writes = (Put(keys.ownership(group), new.encode()), Put(keys.run(group), run.encode()))
+        return (await store.transact((), writes)).revision
 
     async def _ask(self, effect: w.Ask) -> None:
         question = effect.question

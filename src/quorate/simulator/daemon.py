@@ -112,6 +112,7 @@ class Daemon:
             cast("EngineClock", self.clock),
             is_fenced=self.world.is_confirmed_off,
             now=self.machine.clock.boottime,
+            groups=self.world.group_pictures,
         )
         self.owner = Owner(self)
         self.starts = Starts(self)

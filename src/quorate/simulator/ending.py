@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.identity import GroupId
-from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
-from quorate.cluster.moves import Stage
+from quorate.clusapi.states import GroupPriority, GroupStatus, MigrationState, ResourceState, VmState
+from quorate.cluster.moves import DrainStage, Stage
 from quorate.cluster.picture import PARKED
 from quorate.database.records import RunState
 from quorate.simulator.membership import terms_of
@@ -35,14 +35,20 @@ def missing(world: "World") -> list[str]:
     head = world.store.head()
     for group, record in head.ownership.items():
         run = head.run.get(group)
+        holder = world.machines[record.value.holder]
+        if holder.is_doomed and (not _can_be_ended(world, holder) or not _owners(world, group)):
+            continue  # it stays with the dead node, as docs/failover.md says
         if run is not None and world.memory_of(group):
             out += _of_vm(world, group, run.value)
-        holder = world.machines[record.value.holder]
-        if holder.is_doomed and _can_be_ended(world, holder):
+        if holder.is_doomed:
             out.append(f"{world.name_of(group)} is still with {holder.name}, which is off")
     for group, move in head.moves.items():
         if move.value.stage == Stage.BEGUN.value:
             out.append(f"the move of {world.name_of(group)} has begun and is not over")
+    for node, drain in head.drains.items():
+        here = [world.name_of(group) for group, record in head.ownership.items() if record.value.holder == node]
+        if here and drain.value.stage == DrainStage.COMPLETED.value and not world.machines[node].is_doomed:
+            out.append(f"{world.name_of(node)} is drained, and holds {', '.join(here)}")
     return out
 
 
@@ -103,12 +109,53 @@ def _of_vm(world: "World", group: GroupId, run: RunState) -> list[str]:
     elif running and vm is not None and vm.vm_state != VmState.RUNNING:
         out.append(f"{name} runs, and its VmState is {VmState(vm.vm_state).name}")
     if run.persistent_state and not running:
-        excused = run.failover.failed_at is not None or bool(run.status_information & int(PARKED))
-        excused |= state is ResourceState.FAILED and group in world.people.disappointed
-        if not excused:
+        is_disappointed = state is ResourceState.FAILED and group in world.people.disappointed
+        waits_for_people = state is ResourceState.OFFLINE and group in world.people.disabled
+        if not (is_disappointed or waits_for_people or _stands_still(world, group, run)):
             out.append(f"{name} is wanted online and does not run")
-        elif run.status_information & int(GroupStatus.PHYSICAL_RESOURCES_LACKING) and _fits_somewhere(world, group):
+        elif _waits_for_room(world, group, run) and _fits_somewhere(world, group):
             out.append(f"{name} waits for room, and there is some: {run.failover.sentence}")
+    return out
+
+
+def _takes_room(world: "World", group: GroupId) -> bool:
+    """Tell whether its place must be kept free: it runs, or is wanted online and was neither parked nor given up."""
+    run = world.store.head().run.get(group)
+    if world.laws.running.get(group):
+        return True
+    return run is not None and run.value.persistent_state and not _stands_still(world, group, run.value)
+
+
+def _is_disabled(world: "World", group: GroupId) -> bool:
+    """Tell whether a group is of Priority 0: nothing starts it by itself."""
+    properties = world.store.head().groups[group].properties
+    return properties.number("Priority", GroupPriority.MEDIUM) == GroupPriority.DISABLED
+
+
+def _waits_for_room(world: "World", group: GroupId, run: RunState) -> bool:
+    lacks = bool(run.status_information & int(GroupStatus.PHYSICAL_RESOURCES_LACKING))
+    return lacks and not _is_disabled(world, group)
+
+
+def _stands_still(world: "World", group: GroupId, run: RunState) -> bool:
+    """Tell whether the policy leaves a group offline: given up, parked, or of Priority 0."""
+    return (
+        _is_disabled(world, group) or run.failover.failed_at is not None or bool(run.status_information & int(PARKED))
+    )
+
+
+def _owners(world: "World", group: GroupId) -> list["Machine"]:
+    """The living nodes that take new groups, and may have this one; a locked one does not leave a living node."""
+    head = world.store.head()
+    holder = world.machines[head.ownership[group].value.holder]
+    if head.groups[group].properties.number("LockedFromMoving") and not holder.is_doomed:
+        return [holder]
+    out = []
+    for machine in world.machines.values():
+        info = head.nodes[machine.node]
+        is_possible = all(machine.node in resource.possible_owners for resource in head.resources_of(group))
+        if is_possible and not (machine.is_doomed or info.paused or info.status):
+            out.append(machine)
     return out
 
 
@@ -116,15 +163,11 @@ def _fits_somewhere(world: "World", group: GroupId) -> bool:
     """Tell whether some living node that may have it has the room for a virtual machine now."""
     head = world.store.head()
     needed = world.memory_of(group)
-    for machine in world.machines.values():
-        info = head.nodes[machine.node]
-        owners = (machine.node in resource.possible_owners for resource in head.resources_of(group))
-        if machine.is_doomed or info.paused or info.status or not all(owners):
-            continue
+    for machine in _owners(world, group):
         taken = sum(
             world.memory_of(other)
             for other, record in head.ownership.items()
-            if record.value.holder == machine.node and other != group and world.laws.running.get(other)
+            if record.value.holder == machine.node and other != group and _takes_room(world, other)
         )
         if taken + needed <= machine.memory:
             return True

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
+from quorate.clusapi.identity import GroupId, ImageId, NodeId, ResourceId, VmId
+from quorate.clusapi.states import ResourceState, VmState
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase, VirtualMachineIds
 from quorate.database.contract import Change, Compare, Outcome, Put, Record, Snapshot, Write
 from quorate.database.creation import NewVirtualMachine, plan_virtual_machine
 from quorate.database.memory import MemoryData
 from quorate.database.plan import Plan
-from quorate.database.records import NodeFacts
+from quorate.database.records import NodeFacts, Ownership, RunState, VmRunState
 from quorate.database.values import KeyRecord, RegistryValue
 from quorate.engine.pictures import MEMORY_CONFIGURED, MEMORY_TOTAL
 from quorate.simulator.kernel import complete
@@ -23,11 +24,23 @@ AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """A virtual machine that runs from the beginning."""
+
+    group: GroupId
+    vm_id: VmId
+    node: NodeId
+    image: ImageId
+
+
+@dataclass(frozen=True, slots=True)
 class Founded:
     """What the objects of a new cluster are called inside."""
 
     nodes: dict[str, NodeId]
     groups: dict[str, GroupId]
+    guests: tuple[Guest, ...]
+    """Those that run already."""
 
 
 class _Store:
@@ -77,16 +90,38 @@ def found(data: MemoryData, setup: Setup) -> Founded:
         hypervisor = {MEMORY_TOTAL: str(node.memory), MEMORY_CONFIGURED: str(node.memory)}
         facts = NodeFacts("", "", 1, "simulated", hypervisor)
         data.transact((), (Put(keys.node_facts(id_), facts.encode()),))
-    groups = {}
+    groups: dict[str, GroupId] = {}
+    guests: list[Guest] = []
     for start in range(0, len(setup.vms), AT_ONCE):
         plan = Plan()
         for vm in setup.vms[start : start + AT_ONCE]:
-            groups[vm.name] = _plan_vm(plan, vm, nodes, new_id)
+            made = _plan_vm(plan, vm, nodes, new_id)
+            groups[vm.name] = made.group
+            if setup.is_up and vm.online:
+                guests.append(_let_run(plan, made, nodes[vm.on], ImageId(f"i{len(guests) + 1}")))
         complete(plan.commit(_Store(data)))
-    return Founded(nodes, groups)
+    return Founded(nodes, groups, tuple(guests))
 
 
-def _plan_vm(plan: Plan, vm: VmSetup, nodes: dict[str, NodeId], new_id: Callable[[], str]) -> GroupId:
+def _let_run(plan: Plan, made: VirtualMachineIds, node: NodeId, image: ImageId) -> Guest:
+    """Have the records of a virtual machine that is being made say that it runs."""
+    key = keys.ownership(made.group)
+    plan.writes[key] = replace(Ownership.decode(_planned(plan, key)), image=image).encode()
+    key = keys.run(made.group)
+    run = RunState.decode(_planned(plan, key))
+    states = dict.fromkeys(run.resource_states, int(ResourceState.ONLINE))
+    running = replace(run, resource_states=states, vm=VmRunState(vm_state=int(VmState.RUNNING)))
+    plan.writes[key] = running.encode()
+    return Guest(made.group, made.vm_id, node, image)
+
+
+def _planned(plan: Plan, key: str) -> bytes:
+    written = plan.writes[key]
+    assert written is not None, "it has just been planned"
+    return written
+
+
+def _plan_vm(plan: Plan, vm: VmSetup, nodes: dict[str, NodeId], new_id: Callable[[], str]) -> VirtualMachineIds:
     made = VirtualMachineIds(GroupId(new_id()), ResourceId(new_id()), ResourceId(new_id()), VmId(new_id()))
     values = {"Priority": RegistryValue.dword(vm.priority)}
     if vm.preferred:
@@ -104,7 +139,7 @@ def _plan_vm(plan: Plan, vm: VmSetup, nodes: dict[str, NodeId], new_id: Callable
         _change(plan, keys.parameters_path(made.vm_resource), "DefaultMoveType", RegistryValue.dword(vm.move_type))
     if vm.possible is not None:
         _narrow(plan, made, tuple(nodes[name] for name in vm.possible))
-    return made.group
+    return made
 
 
 def _narrow(plan: Plan, made: VirtualMachineIds, owners: tuple[NodeId, ...]) -> None:
@@ -116,7 +151,5 @@ def _narrow(plan: Plan, made: VirtualMachineIds, owners: tuple[NodeId, ...]) -> 
 def _change(plan: Plan, path: str, name: str, value: RegistryValue) -> None:
     """Set a value of a key that is being made."""
     key = keys.registry_key(path)
-    written = plan.writes[key]
-    assert written is not None, "it has just been planned"
-    record = KeyRecord.decode(written)
+    record = KeyRecord.decode(_planned(plan, key))
     plan.writes[key] = KeyRecord(record.name, record.values.changed({name: value})).encode()

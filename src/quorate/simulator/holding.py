@@ -60,7 +60,7 @@ class Held:
         self.group = group
         self.vm_id = vm_id
         self.ownership = ownership
-        self.run = run
+        self._run = run
         self.instance = instance
         self.incarnation = ""
         """Of the lease when its QEMU was started or taken on."""
@@ -68,9 +68,25 @@ class Held:
         """Why its QEMU is gone, if nobody has drawn the consequences yet."""
         self.is_moving_live = False
         self.is_stopping = False
+        self._run_revision: int | None = None
+        """Of the run state that was written last, as far as it was answered."""
+        self._is_unwritten = False
+        self.is_let_go = False
+        """Another node has owned it since: nothing that is under way for it by this object may go on."""
         self.lock = Lock(daemon.life)
         """Held while the virtual machine starts, stops, or a migration is being accepted."""
         self._writing = Lock(daemon.life)
+        daemon.upkeep.note(self)
+
+    @property
+    def run(self) -> RunState:
+        """The run state, as this node wrote or read it last."""
+        return self._run
+
+    @run.setter
+    def run(self, run: RunState) -> None:
+        self._run = run
+        self.daemon.upkeep.note(self)
 
     @property
     def name(self) -> str:
@@ -104,12 +120,20 @@ class Held:
         """Change the run state. Raises RefusalError 5016, StoreUnavailable."""
         async with self._writing:
             new = change(self.run)
-            if new == self.run:
+            if new == self.run and not self._is_unwritten:
                 return
-            self.run = new
-            mine = self.ownership.value.holder == self.daemon.node
-            if not mine or not await self.daemon.database.write_run_state(self.group, self.ownership, new):
-                raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"{self.name} is not ours any more")
+            self.run, self._is_unwritten = new, True
+            await self._write_known()
+
+    async def _write_known(self) -> None:
+        revision = 0
+        if self.ownership.value.holder == self.daemon.node:
+            revision = await self.daemon.database.write_run_state(
+                self.group, self.ownership, self.run, over=self._run_revision
+            )
+        if not revision:
+            raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"{self.name} is not ours any more")
+        self._run_revision, self._is_unwritten = revision, False
 
     async def tell(self, change: Change) -> None:
         """Change the run state where nothing depends on it: later, if the database is silent. Raises RefusalError."""
@@ -123,21 +147,24 @@ class Held:
             await self.daemon.life.sleep(LATER)
             try:
                 async with self._writing:
-                    if self.ownership.value.holder == self.daemon.node:
-                        await self.daemon.database.write_run_state(self.group, self.ownership, self.run)
+                    await self._write_known()
                 return
             except StoreUnavailable:
                 continue
+            except RefusalError:
+                return  # somebody else's by now, and so are its states
 
     async def write_queued(self, change: Change, move: MoveWrite, events: object = ()) -> tuple[QueuedWrite, int]:
         """Change the run state together with the group's entry in the queue. Raises RefusalError, StoreUnavailable."""
         async with self._writing:
             new = change(self.run)
-            outcome, revision = await self.daemon.database.write_queued_run_state(self.group, self.ownership, new, move)
+            outcome, revision = await self.daemon.database.write_queued_run_state(
+                self.group, self.ownership, new, move, over=self._run_revision
+            )
             if outcome is QueuedWrite.NOT_OWNER:
                 raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"{self.name} is not ours any more")
             if outcome is QueuedWrite.LANDED:
-                self.run = new
+                self.run, self._run_revision, self._is_unwritten = new, revision, False
             return outcome, revision
 
     async def change_owner(self, cas: Cas, change: Change) -> CasAnswered | CasRefused | CasUnanswered:
@@ -147,7 +174,7 @@ class Held:
             answer = await write_ownership(self.daemon, self.group, cas, run)
             if isinstance(answer, CasAnswered):
                 self.ownership = to_database(answer.record)
-                self.run = run
+                self.run, self._run_revision, self._is_unwritten = run, answer.record.revision, False
             return answer
 
     async def set_states(self, state: ResourceState, wanted: bool | None = None) -> None:
@@ -194,12 +221,12 @@ class Held:
 
     def check_ours(self) -> None:
         """Refuse to write ownership from a record that names another node. Raises RefusalError 5016."""
-        if self.ownership.value.holder != self.daemon.node:
+        if self.is_let_go or self.ownership.value.holder != self.daemon.node:
             raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"{self.name} is not ours any more")
 
     async def keep(self, image: ImageId, change: Change = lambda run: run) -> None:
         """Begin a start with a write of ownership of our own (R1). Raises RefusalError, FaultError."""
-        if Hand.OWN_WRITE in self.daemon.world.brains.weaknesses and self.ownership.value.image == image:
+        if Hand.OWN_WRITE in self.daemon.world.brains.weaknesses:
             return
         for attempt in range(1, 6):
             self.check_ours()
@@ -208,6 +235,8 @@ class Held:
             if isinstance(answer, CasAnswered):
                 return
             if isinstance(answer, CasRefused):
+                if answer.current.epoch > cas.epoch:
+                    raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, f"{self.name} was another node's")
                 self.ownership = to_database(answer.current)
         raise FaultError(
             Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the start of {self.name} was not written"

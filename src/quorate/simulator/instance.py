@@ -72,7 +72,8 @@ class Instance:
 
     async def stop(self) -> None:
         """Stop the vCPUs. Raises FaultError."""
-        while not await self._do(self.qemu.stop):
+        is_hasty = Hand.STOPPED_FOR_GOOD in self._daemon.world.brains.weaknesses
+        while not await self._do(self.qemu.stop) and not is_hasty:
             await self._daemon.life.sleep(LATENCY)
 
     async def migrate(self, destination: Qemu | None) -> None:
@@ -103,6 +104,7 @@ class Instance:
 
     def kill(self) -> None:
         """End the process at once."""
+        self._daemon.world.laws.on_ended_by_hand(self.qemu)
         self.qemu.kill("the machine was killed by signal 9")
 
     async def wait_gone(self) -> None:

@@ -169,7 +169,7 @@ def seed_setup(inventory: Inventory, assumptions: Assumptions = Assumptions()) -
     nodes = tuple(NodeSetup(node.name, _memory(node, placed), bandwidth=link) for node in there)
     vms = tuple(_vm(group, names, dirty[group.id]) for group in sorted(placed, key=lambda group: group.id))
     return Seeded(
-        Setup(nodes, vms, dict(inventory.properties)),
+        Setup(nodes, vms, dict(inventory.properties), is_up=True),
         tuple(node.name for node in there if not node.takes_groups),
         (said_of_link, *said_of_dirty),
         tuple(_left_out(inventory, names, placed)),

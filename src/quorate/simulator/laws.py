@@ -4,10 +4,12 @@
   the deadline that its guard knows by more than the guard may be late.
 - I3: when the record leaves a node, nothing of the virtual machine runs there.
 - I4: whoever ends a lease, or takes a group, finds the guard of that node to have acted.
-- I5: an image is worth nothing once the guest has run on from it elsewhere, or from something newer.
+- I5: an image is worth nothing once the guest has run on from it elsewhere, or from something newer. A giver's image
+  is not ended by its own node while the record names it.
 - Every write of ownership raises the epoch by one. A deadline is never in the future while the lease is ended.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -64,6 +66,7 @@ class Laws:
         self._trace = trace
         self.records: dict[GroupId, Ownership] = {}
         self.running: dict[GroupId, dict[Qemu, None]] = {}
+        self.have_run: set[GroupId] = set()
         self.on_guest: Callable[[Qemu, bool], None] = lambda qemu, runs: None
         """Called when the virtual CPUs of a guest have started, or stand."""
         self._images: dict[GroupId, dict[Qemu, None]] = {}
@@ -85,6 +88,8 @@ class Laws:
     def on_saved(self, group: GroupId, image: ImageId) -> None:
         """An image was written to a file."""
         self._saved.setdefault(group, set()).add(image)
+        if self._trace.is_kept:
+            self._trace.add(Kind.QEMU, "", f"{self._name_of(group)} is saved (image {image})")
 
     def on_run(self, qemu: Qemu) -> None:
         """Virtual CPUs have started."""
@@ -94,6 +99,7 @@ class Laws:
             other = next(iter(running))
             self._check_excuse(other, f"{self._where(qemu)} starts while {self._where(other)} runs")
         running[qemu] = None
+        self.have_run.add(group)
         self._check_record(qemu)
         self._check_deadline(qemu)
         self._tell(qemu, "runs")
@@ -119,6 +125,14 @@ class Laws:
         self._tell(qemu, "has ended" if qemu.is_gone else "stands")
         self.on_guest(qemu, False)
 
+    def on_ended_by_hand(self, qemu: Qemu) -> None:
+        """A daemon ends a process: never a giver's image before the record has moved on."""
+        record = self.records.get(qemu.group)
+        if record is None or qemu.is_gone or record.holder == qemu.machine.node:
+            return
+        if (record.giver, record.giver_image) == (qemu.machine.node, qemu.image):
+            raise self.broken("I5", f"{self._where(qemu)} is ended, and the record still names it as its giver's image")
+
     def on_wake(self, qemu: Qemu) -> None:
         """A host has slept, and runs on before its guard can have looked: nothing short of fencing can prevent it."""
         self._excused[qemu] = self._kernel.now + LATENESS
@@ -138,7 +152,7 @@ class Laws:
     def _check_deadline(self, qemu: Qemu) -> None:
         machine = qemu.machine
         over = -machine.clock.seconds_until(machine.guard.deadline)
-        if over > LATENESS + EPSILON:
+        if over > machine.guard.lateness + EPSILON:
             self._check_excuse(qemu, f"{self._where(qemu)} runs {over:.3f} s past the deadline of its node")
 
     def _check_record(self, qemu: Qemu) -> None:
@@ -148,8 +162,13 @@ class Laws:
             self._check_excuse(qemu, f"{self._where(qemu)} runs, and {says}")
 
     def _check_excuse(self, qemu: Qemu, sentence: str) -> None:
-        if self._excused.get(qemu, 0.0) < self._kernel.now and qemu.is_running:
+        if self._excused.get(qemu, 0.0) < self._kernel.now and qemu.is_running and not self._is_unwatched(qemu.machine):
             raise self.broken("I2", sentence)
+
+    def _is_unwatched(self, machine: Machine) -> bool:
+        """Nobody is there to keep a deadline that has passed: neither guard nor daemon, only a watchdog would be."""
+        guard = machine.guard
+        return guard.lateness == math.inf and machine.clock.seconds_until(guard.deadline) < 0
 
     def take_record(self, key: str, value: bytes) -> None:
         """Know a record of ownership that was there from the beginning."""

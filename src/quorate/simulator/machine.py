@@ -4,6 +4,7 @@ The guard kills every QEMU of its node a little after the deadline that it was t
 lies in the run directory (journals, the guard's file) is gone with the machine's power.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 LATENESS: Final = 0.1
 """Seconds by which a guard is late at most."""
+STAND_IN: Final = (0.15, 0.25)
+"""Seconds past the deadline at which a living daemon does what a guard has not done that is away."""
+STAND_IN_LATENESS: Final = 0.3
+"""Seconds by which what runs is late at most while the guard is away and the daemon lives."""
+_STAND_IN_AGAIN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +101,24 @@ class Guard:
         """CLOCK_BOOTTIME; 0: none was told in this boot."""
         self.is_alive = True
         self.acts = True
+        self.ends_standing = True
         self.on_deadline: Callable[[float], None] = lambda deadline: None
         self._timer: Timer | None = None
+        self._second: Daemon | None = None
+        """The daemon that lived when the deadline passed and no guard was there."""
+
+    @property
+    def lateness(self) -> float:
+        """Seconds past the deadline by which what runs has surely ended; infinite while nobody is there to end it.
+
+        That takes three faults at once: the lease is lost, the guard has just died, and the daemon is dead or frozen.
+        Real machines have a watchdog against it, which the guard feeds.
+        """
+        if self.is_alive or not self.acts:
+            return LATENESS
+        daemon = self._machine.daemon
+        is_watched = daemon is not None and daemon is self._second and daemon.life.is_running
+        return STAND_IN_LATENESS if is_watched else math.inf
 
     def tell(self, deadline: float) -> None:
         """Let what runs here run until then, and no longer."""
@@ -117,19 +139,35 @@ class Guard:
     def _look(self) -> None:
         self._timer = None
         machine = self._machine
-        if not machine.is_on or machine.is_suspended or not self.is_alive:
+        if not machine.is_on or machine.is_suspended:
             return
         if machine.clock.boottime() < self.deadline:
             self.watch()
+        elif self.deadline > 0 and self.acts and not self.is_alive:
+            self._second = machine.daemon
+            late = STAND_IN[0] + self._draw() * (STAND_IN[1] - STAND_IN[0])
+            due = machine.clock.true_at(self.deadline) + late
+            self._timer = machine.kernel.at(max(due, machine.kernel.now), self._stand_in)
         elif self.deadline > 0 and self.acts:
-            self._kill()
+            self._kill("the guard has ended it: the node's lease is over")
 
-    def _kill(self) -> None:
-        victims = tuple(self._machine.qemus)
+    def _stand_in(self) -> None:
+        """The daemon ends what the guard has not: it looks ten times a second."""
+        self._timer = None
+        machine = self._machine
+        if not machine.is_on or machine.is_suspended or machine.clock.boottime() < self.deadline:
+            return
+        if machine.daemon is not None and machine.daemon.life.is_running:
+            self._kill("the daemon has ended it, as no guard has: the node's lease is over")
+        elif machine.qemus and not self.is_alive:
+            self._timer = machine.kernel.later(_STAND_IN_AGAIN, self._stand_in)
+
+    def _kill(self, sentence: str) -> None:
+        victims = tuple(qemu for qemu in self._machine.qemus if self.ends_standing or qemu.is_running)
         if victims:
             self._machine.on_guard_kill(len(victims))
         for qemu in victims:
-            qemu.kill("the guard has ended it: the node's lease is over")
+            qemu.kill(sentence)
 
     def has_acted(self) -> bool:
         """Tell whether what ran by the deadline that it knows has surely ended."""

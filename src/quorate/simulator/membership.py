@@ -4,7 +4,7 @@ The hands of `cluster/lease.py`, `promise.py` and `observer.py`, as `engine/leas
 are in production.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
@@ -18,7 +18,7 @@ from quorate.cluster.observer import EndVerdict, Judge, Subject
 from quorate.database import keys
 from quorate.database.contract import Compare, Outcome, Put, Record
 from quorate.database.records import Lease, Versioned
-from quorate.database.snapshot import ClusterSnapshot
+from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.simulator.kernel import EPSILON, Act, Timer
 from quorate.simulator.store import NodeStore
 from quorate.simulator.trace import Kind
@@ -77,6 +77,7 @@ class Keeper:
         self.on_held: Act = lambda: None
         """Called once, when the lease is held for the first time."""
         self._was_held = False
+        self._is_resting = False
 
     def start(self) -> None:
         """Begin to renew."""
@@ -102,8 +103,8 @@ class Keeper:
 
     @property
     def incarnation(self) -> str:
-        """The incarnation that is valid at this moment."""
-        return self.holder().incarnation
+        """Under what something begins at this moment."""
+        return self.holder().begins_under
 
     @property
     def is_held(self) -> bool:
@@ -157,6 +158,8 @@ class Keeper:
             self._daemon.life.kernel.soon(self.on_held)
         for effect in step.effects:
             match effect:
+                case e.Pause() if self._is_resting:
+                    pass
                 case e.Pause(seconds):
                     self._timer = self._daemon.life.later(seconds, self._due, routine=True)
                 case e.Send(record, expected):
@@ -196,6 +199,18 @@ class Keeper:
         clear = holder.phase is Phase.KNOWN and holder.answered is not None and not holder.maybe
         return clear and self.is_held and not self.is_joining and holder.promised_until <= holder.lease_until
 
+    @property
+    def since_revision(self) -> int:
+        """The first answered write since which the lease was never ended; 0: there was none (`Holder`)."""
+        return self._holder.since_revision
+
+    def rest(self) -> None:
+        """Renew the lease no more, once what is under way is over: somebody lets time pass for it (`shift`)."""
+        self._is_resting = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def shift(self, true_seconds: float) -> None:
         """Let so much time pass in which the lease was renewed as ever (`stillness.py`)."""
         clock, holder = self._daemon.machine.clock, self._holder
@@ -212,6 +227,38 @@ def _decoded(record: Record | None) -> tuple[LeaseRecord | None, int]:
     return (None, 0) if record is None else (to_brain(Lease.decode(record.value)), record.revision)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The state of a node, and until when it stays so if nothing of this changes."""
+
+    info: NodeInfo
+    lease: Versioned[Lease]
+    sighting: observer.Sighting
+    until: float
+    state: NodeState
+
+    def is_of(self, info: NodeInfo, lease: Versioned[Lease], sighting: observer.Sighting) -> bool:
+        return self.info is info and self.lease is lease and self.sighting is sighting
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Why a lease may not be ended, and until when that stays so if nothing of this changes."""
+
+    lease: Versioned[Lease]
+    sighting: observer.Sighting
+    promises: promise.Promises
+    since: int
+    until: float
+    verdict: EndVerdict
+
+    def is_of(
+        self, lease: Versioned[Lease], sighting: observer.Sighting, promises: promise.Promises, since: int
+    ) -> bool:
+        same = self.lease is lease and self.sighting is sighting
+        return same and self.promises is promises and self.since == since
+
+
 class Membership:
     """The other nodes as this one may judge them, and what it has promised them."""
 
@@ -223,6 +270,9 @@ class Membership:
         self._ending: dict[NodeId, tuple[str, int]] = {}
         self._states: dict[NodeId, NodeState] = {}
         self._records: dict[NodeId, tuple[Versioned[Lease], LeaseRecord]] = {}
+        self._shown: dict[NodeId, _Shown] = {}
+        """What need not be judged anew at each look, as it stays so until a moment that is known."""
+        self._verdicts: dict[NodeId, _Judged] = {}
         self.on_change: Act = lambda: None
         """Called when the state of a node has changed, be it by time alone."""
         self._timer: Timer | None = None
@@ -248,8 +298,14 @@ class Membership:
         if node == daemon.node:
             record = replace(to_brain(lease.value), ended=False, joining=False)
             return observer.node_state(record, now, now, paused=info.paused)
+        known = self._shown.get(node)
+        if known is not None and known.is_of(info, lease, sighting) and now <= known.until and is_held:
+            return known.state
         record = self._record_of(node, lease)
-        return observer.node_state(record, sighting.at, now, paused=info.paused, is_blind=not is_held)
+        state = observer.node_state(record, sighting.at, now, paused=info.paused, is_blind=not is_held)
+        if is_held and now <= (until := sighting.at + record.duration):
+            self._shown[node] = _Shown(info, lease, sighting, until, state)
+        return state
 
     def _record_of(self, node: NodeId, lease: Versioned[Lease]) -> LeaseRecord:
         """A lease as a brain has it; the same for as long as it stands."""
@@ -264,7 +320,9 @@ class Membership:
         """What the record says besides the state."""
         daemon = self._daemon
         info = daemon.view.snapshot.nodes.get(node)
-        status = NodeStatus.NORMAL if info is None else info.status & ~NodeStatus.ISOLATED
+        status = NodeStatus.NORMAL if info is None else info.status
+        if status is not NodeStatus.NORMAL:
+            status &= ~NodeStatus.ISOLATED
         if node == daemon.node and daemon.keeper.may_run and not daemon.keeper.is_held:
             status |= NodeStatus.ISOLATED
         return status
@@ -280,6 +338,10 @@ class Membership:
         if lease is None or sighting is None:
             return EndVerdict(False, None, f"{name} has no lease")
         now, holder = daemon.machine.clock.boottime(), daemon.keeper.holder()
+        known = self._verdicts.get(node)
+        is_same = known is not None and known.is_of(lease, sighting, self._promises, holder.since_revision)
+        if known is not None and is_same and not fenced and now < min(known.until, holder.lease_until):
+            return known.verdict
         subject = Subject(name, self._record_of(node, lease), lease.revision, sighting.at)
         judge = Judge(
             is_held=holder.is_held(now),
@@ -287,10 +349,14 @@ class Membership:
             admitted=snapshot.admissions.get(daemon.node),
             started=self._started,
             promised_until=self._promises.outstanding(node, now),
+            held_since=holder.held_since,
         )
         verdict = daemon.world.brains.may_end(subject, judge, now, fenced)
         if verdict.allowed:
             self._ending[node] = (lease.value.incarnation, lease.revision)
+        elif verdict.at is not None and judge.is_held and not fenced:
+            until = min(verdict.at, sighting.at + lease.value.duration)
+            self._verdicts[node] = _Judged(lease, sighting, self._promises, holder.since_revision, until, verdict)
         return verdict
 
     def answer(self, request: promise.Request) -> promise.Answer:

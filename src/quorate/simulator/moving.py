@@ -80,10 +80,12 @@ class Migrations:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"something is being done to {held.name}")
         try:
             async with held.lock:
-                if held.group in self.outgoing or held.is_moving_live:
+                may_be_two = Hand.QUEUE in self._daemon.world.brains.weaknesses
+                if (held.group in self.outgoing or held.is_moving_live) and not may_be_two:
                     raise RefusalError(Status.ERROR_INVALID_STATE, f"{held.name} is being migrated already")
                 self._check_runs(held)
-                self.queue.check_free(held.group, held.name, Status.ERROR_INVALID_STATE)
+                if not may_be_two:
+                    self.queue.check_free(held.group, held.name, Status.ERROR_INVALID_STATE)
                 chosen = await self._choose(held.group, destination)
                 await self._accept(held, chosen)
         finally:
@@ -237,7 +239,6 @@ class Migrations:
                 case Outcome.IMAGE_LOST:
                     counts.failed += 1
                     await self._show_end(held, MigrationState.FAILURE, E_FAIL, brain.reason)
-                    counts.cold_starts += 1
                     self._daemon.owner.report_lost(held, brain.reason)
                 case None:
                     raise AssertionError("a session ended without an outcome")
@@ -262,8 +263,8 @@ class Migrations:
         await self._show_end(held, MigrationState.FAILURE, E_FAIL, sentence)
 
     async def _show_end(self, held: Held, state: MigrationState, reason: int, sentence: str) -> None:
-        with suppress(ClusterError):  # it is written with the next state
-            await held.write(held.migration_change(state, reason, sentence))
+        with suppress(RefusalError):  # it is somebody else's by now
+            await held.tell(held.migration_change(state, reason, sentence))
 
     # --- the destination's side --------------------------------------------------------------------------------------
 
@@ -273,10 +274,13 @@ class Migrations:
         return self._daemon.machine.memory
 
     def on_prepare(self, message: Prepare) -> None:
-        """Begin to receive a VM. Raises RefusalError 5957."""
+        """Begin to receive a VM. Raises RefusalError 5052, 5957."""
         if message.session in self.incoming:
             return
         daemon = self._daemon
+        if not daemon.keeper.is_held:
+            sentence = f"{daemon.node_name} does not hold its lease now: nothing may begin to run there"
+            raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_MEMBER, sentence)
         daemon.owner.admission.reserve(message.group)
         brain = daemon.world.brains.incoming(
             message.session, daemon.node, message.source, message.image, message.source_image
@@ -316,13 +320,14 @@ class Migrations:
         owner = self._daemon.owner
         try:
             match session.brain.outcome:
-                case IncomingOutcome.RUNS | IncomingOutcome.IMAGE_LOST:
+                case IncomingOutcome.RUNS | IncomingOutcome.IMAGE_LOST | IncomingOutcome.NOT_ARRIVED:
                     held = await self._held_after(session)
                     if held is not None:
                         owner.own(held)
                         owner.attached.add(held.group)
-                        if session.brain.outcome is IncomingOutcome.IMAGE_LOST:
-                            self._daemon.world.counts.cold_starts += 1
+                        if session.brain.outcome is IncomingOutcome.NOT_ARRIVED:
+                            owner.lost_at_boot.add(held.group)
+                        if session.brain.outcome is not IncomingOutcome.RUNS:
                             owner.report_lost(held, session.brain.reason)
                         elif held.instance is not None and held.instance.is_gone:
                             owner.report_lost(held, "its QEMU is gone")
@@ -613,7 +618,7 @@ class Errands:
         """A virtual machine that shows a move of which no entry is left was taken off by somebody else."""
         daemon = self._daemon
         for held in tuple(daemon.owner.held.values()):
-            if held.vm_id is None or held.migration_state is not MigrationState.SETUP:
+            if held.vm_id is None or not held.migration_state.is_under_way:
                 continue
             if held.group not in daemon.owner.attached or self._is_busy(held):
                 continue

@@ -40,6 +40,8 @@ class Network:
         """How many cuts there are between a sender and a receiver."""
         self.memory_cuts: dict[tuple[NodeId, NodeId], int] = {}
         """The same of the migration network."""
+        self.asked = 0
+        """How many questions were put, answers not counted."""
         self.loss = 0.0
         self.duplication = 0.0
         self.delay = 0.0
@@ -52,6 +54,7 @@ class Network:
         self, life: Life, sender: NodeId, receiver: NodeId, kind: str, message: object, timeout: float
     ) -> Future[Any]:
         """Ask a node's daemon; comes as its answer, its refusal, or `Unreachable`."""
+        self.asked += 1
         answer: Future[Any] = Future(self._kernel)
         timer = life.later(timeout, lambda: answer.fail(Unreachable("it did not answer in time")))
 

@@ -21,6 +21,7 @@ from quorate.migration.recovery import Noted, OutgoingJournal
 from quorate.simulator.brains import Hand
 from quorate.simulator.holding import Held
 from quorate.simulator.instance import Gone, Instance, let_run
+from quorate.simulator.kernel import Timer
 from quorate.simulator.machine import OutgoingNote
 from quorate.simulator.network import Unreachable
 from quorate.simulator.session import Session
@@ -84,6 +85,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self.drained = drained
         self._prepare = prepare
         self._on_ended = on_ended
+        self._next_look: Timer | None = None
         self._forget: Callable[[], None] = lambda: None
         if held.instance is not None:
             self._forget = held.instance.subscribe(self._on_instance_event)
@@ -113,6 +115,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         match event:
             case hv.MigrationChanged(status, sentence):
                 self._on_transfer(status, sentence)
+            case hv.PassStarted():
+                self._look_now()
             case hv.Exited(_, sentence):
                 self.post(e.SourceExited(sentence))
             case hv.Mute():
@@ -143,7 +147,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             case e.WakeAfter(seconds):
                 self._wake_after(seconds)
             case e.SampleAfter(seconds):
-                self.life.later(seconds, self._sample)
+                self._sample_after(seconds)
             case e.NoteBegun():
                 self._note(Noted.BEGUN, None)
             case e.NoteYours():
@@ -219,9 +223,21 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         except ClusterError as error:
             self.post(e.TransferFailed(error.sentence))
 
+    def _sample_after(self, seconds: float) -> None:
+        def look() -> None:
+            if self._next_look is timer:
+                self._sample()
+
+        timer = self._next_look = self.life.later(seconds, look)
+
+    def _look_now(self) -> None:
+        """A pass begins: that is the moment to stop, or to go on."""
+        if self._next_look is not None:
+            self._sample()
+
     def _sample(self) -> None:
         """Look at the transfer: so often that a coroutine for each would cost too much."""
-        held = self.held
+        held, self._next_look = self.held, None
         if held.instance is None or held.instance.is_gone:
             return  # `SourceExited` says so
         if held.instance.qemu.is_still:

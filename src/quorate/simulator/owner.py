@@ -203,6 +203,8 @@ class Owner:
         """Have nothing more to do with a group."""
         held = self.held.pop(group, None)
         self.attached.discard(group)
+        if held is not None:
+            held.is_let_go = True
         if held is not None and held.instance is not None:
             held.instance.kill()  # the record names another node: whatever this is, it may not run (I2)
             held.instance = None
@@ -273,6 +275,8 @@ class Owner:
             return
         if held.resource_state.is_pending:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"{held.name} is on its way")
+        counts, laws = self.daemon.world.counts, self.daemon.world.laws
+        is_cold = wanted is None and held.vm.saved_image is None and held.group in laws.have_run
         await held.set_states(ResourceState.ONLINE_PENDING, wanted)
         try:
             async with held.lock:
@@ -281,6 +285,7 @@ class Owner:
         except ClusterError:
             await held.set_states(ResourceState.FAILED)
             raise
+        counts.cold_starts += is_cold
         await held.set_states(ResourceState.ONLINE)
         self.see_to_exited(held)
 
@@ -305,6 +310,7 @@ class Owner:
             held.exited = ""
             held.instance = await daemon.launch(held.group, held.vm_id, image, Run.PAUSED, restored=saved is not None)
             self.watch(held, held.instance)
+            held.check_ours()
             if saved is not None:
                 await self._land(held, lambda: held.set_saved(VmState.STARTING, None, None))
             await let_run(daemon, held.instance, incarnation, new=True)
@@ -436,6 +442,8 @@ class Starts:
         self._daemon = daemon
         self._waiting: dict[GroupId, tuple[Waiting, Cause]] = {}
         self._running: dict[GroupId, Cause] = {}
+        self._come_anew: set[GroupId] = set()
+        """Arrived once more while a start of theirs was under way that had begun before they left."""
         self._timer: Timer | None = None
 
     def is_coming(self, group: GroupId) -> bool:
@@ -444,6 +452,9 @@ class Starts:
 
     def want(self, group: GroupId, cause: Cause) -> None:
         """Start a group that is wanted online, unless its own properties speak against that."""
+        if cause is Cause.ARRIVAL and group in self._running:
+            self._come_anew.add(group)
+            return
         info = self._daemon.view.snapshot.groups.get(group)
         if info is not None and info.properties.number("Priority", GroupPriority.MEDIUM) != GroupPriority.DISABLED:
             self.request(group, cause)
@@ -488,6 +499,9 @@ class Starts:
             error = caught
         finally:
             self._running.pop(group, None)
-        if error is not None and held is not None:
+        if group in self._come_anew:
+            self._come_anew.discard(group)
+            self.want(group, Cause.ARRIVAL)
+        elif error is not None and held is not None:
             self._daemon.failures.on_failed(held, error.status, error.sentence, cause)
         self._pump()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId
-from quorate.clusapi.states import NodePauseFlags, NodeResumeFailbackType
+from quorate.clusapi.states import GroupPriority, NodePauseFlags, NodeResumeFailbackType
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.values import RegistryValue
@@ -61,6 +61,8 @@ class People:
         self._world = world
         self.disappointed: set[GroupId] = set()
         """Groups whose start by hand has failed: nobody repeats it behind people's backs."""
+        self.disabled = {world.group_called(vm.name) for vm in world.setup.vms if vm.priority == GroupPriority.DISABLED}
+        """Groups that were of Priority 0 once: what did not start then is not started by another Priority either."""
 
     def ask(self, command: s.Command) -> None:
         """Ask for something, at the node that must do it."""
@@ -104,6 +106,12 @@ class People:
                     await self._do_to_node(daemon, command)
                 case s.SetCluster(name, value):
                     await daemon.database.set_values(keys.CLUSTER, {name: RegistryValue.dword(value)})
+                case s.SetGroup(vm, name, value):
+                    group = self._world.group_called(vm)
+                    if name == "Priority" and value == GroupPriority.DISABLED:
+                        self.disabled.add(group)
+                    path = keys.group_path(group)
+                    await daemon.database.set_values(path, {name: RegistryValue.dword(value)})
                 case s.Start() | s.Stop() | s.Migrate() | s.Cancel() | s.Move():
                     await self._do_to_vm(daemon, command)
                 case _:

@@ -17,6 +17,7 @@ from quorate.simulator.world import Options, Run, VmFinal, run
 _ROLE: Final = ("coordinator follower -> taking", "coordinator taking -> coordinator")
 """The sentence that follows says it."""
 _SESSION_STEP: Final = re.compile(r"(?P<session>\S+ (?:source|destination)) .+? on \w+(?:: (?P<reason>.*))?")
+_GUEST: Final = re.compile(r"(?P<vm>\S+) (?P<what>runs|stands|has ended) \(image \S+\)")
 _SAID_IN: Final = {Kind.COMMAND: ">", Kind.FAULT: ">"}
 
 
@@ -39,13 +40,13 @@ def play(scenario: Scenario, brains: Brains = PRODUCTION) -> Played:
     """Play a scenario."""
     options = Options(trace=scenario.detail is Detail.DECISIONS)
     run_ = _run(scenario, brains, options)
-    return Played(scenario, run_, (*map(told, _readable(run_.trace)), *outcome(run_)))
+    return Played(scenario, run_, (*map(told, _with_gaps(_readable(run_.trace))), *outcome(run_)))
 
 
 def story(scenario: Scenario, brains: Brains = PRODUCTION) -> tuple[str, ...]:
     """Tell everything that happens in a scenario, whatever its file shows."""
     run_ = _run(scenario, brains, Options(trace=True))
-    return (*map(told, run_.trace), *outcome(run_))
+    return (*map(told, _with_gaps(run_.trace)), *outcome(run_))
 
 
 def _readable(lines: Iterable[Line]) -> Iterator[Line]:
@@ -66,6 +67,25 @@ def _readable(lines: Iterable[Line]) -> Iterator[Line]:
         if line.kind is not Kind.SAY or said.get(line.where) != line.what:
             yield line
         said[line.where] = line.what
+
+
+def _with_gaps(lines: Iterable[Line]) -> Iterator[Line]:
+    """Say of each guest that runs again for how long it did not."""
+    since: dict[str, float] = {}
+    for line in lines:
+        guest = _GUEST.fullmatch(line.what) if line.kind is Kind.QEMU else None
+        if guest is None:
+            yield line
+        elif guest["what"] != "runs":
+            since.setdefault(guest["vm"], line.at)
+            yield line
+        else:
+            begun = since.pop(guest["vm"], None)
+            yield line if begun is None else replace(line, what=f"{line.what}, after {_span(line.at - begun)}")
+
+
+def _span(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1.0 else f"{seconds:.1f} s"
 
 
 def told(line: Line) -> str:
@@ -113,7 +133,7 @@ def judge(brains: Brains = PRODUCTION) -> Judge:
 
     def judged(scenario: Scenario) -> Failure | None:
         violation = _run(scenario, brains, Options()).violation
-        return None if violation is None else Failure(violation.law, violation.at)
+        return None if violation is None else Failure(violation.law, violation.at, violation.sentence)
 
     return judged
 

@@ -210,18 +210,32 @@ class Upkeep:
         self._left_alone: dict[GroupId, float] = {}
         self._timer: Timer | None = None
         self._looked_at = -SHORTEST
+        self._noted: set[GroupId] = set()
+
+    def note(self, held: Held) -> None:
+        """The run state of a group is known, or has changed: it may have to be looked after."""
+        if self._stands_still(held) or held.run.failover.away:
+            self._noted.add(held.group)
+        else:
+            self._noted.discard(held.group)
+
+    def _looked_after(self) -> list[Held]:
+        """Those of the groups that this node has of which something may have to be done."""
+        if not self._noted:
+            return []
+        return [held for group, held in self._daemon.owner.held.items() if group in self._noted]
 
     @property
     def waits(self) -> bool:
         """Tell whether anything here may have to be done because of what happens elsewhere."""
-        return any(self._stands_still(held) or self._is_away(held) for held in self._daemon.owner.held.values())
+        return any(self._stands_still(held) or self._is_away(held) for held in self._looked_after())
 
     def look_soon(self) -> None:
         """Something has changed."""
         soonest = self._looked_at + SHORTEST
         if self._timer is not None and self._timer.at <= max(soonest, self._daemon.life.kernel.now):
             return
-        if any(self._is_candidate(held) for held in self._daemon.owner.held.values()):
+        if any(self._is_candidate(held) for held in self._looked_after()):
             if self._timer is not None:
                 self._timer.cancel()
             wait = max(0.0, soonest - self._daemon.life.kernel.now)
@@ -230,7 +244,7 @@ class Upkeep:
     def _look(self) -> None:
         self._timer = None
         self._looked_at = self._daemon.life.kernel.now
-        candidates = [held for held in self._daemon.owner.held.values() if self._is_candidate(held)]
+        candidates = [held for held in self._looked_after() if self._is_candidate(held)]
         if candidates and self._daemon.keeper.is_held:
             picture = self._daemon.picture()
             room = Room(picture)

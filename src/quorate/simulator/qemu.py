@@ -19,6 +19,7 @@ from quorate.hypervisor.contract import (
     MigrationSample,
     MigrationStatus,
     Mute,
+    PassStarted,
     RunState,
     Speaking,
 )
@@ -35,6 +36,10 @@ LATENCY: Final = 0.0004
 LOAD: Final = 0.005
 """Seconds from the last byte to a loaded guest."""
 MUTE_AFTER: Final = 2.0
+SPIN: Final = 0.004
+"""Seconds of a pass that has next to nothing to send: of such passes nobody is told, for they follow each other."""
+DOWNTIME_LIMIT: Final = 0.3
+"""Seconds of QEMU's own limit, as it is when nobody sets it."""
 
 
 class Run(Enum):
@@ -80,6 +85,8 @@ class Qemu:
         self.guest = GuestModel(0)
         self.is_frozen = False
         self.fails_to_load = False
+        self.switches_over = False
+        """It stops its guest by itself when the rest fits its own limit; ours are kept from it (ARCHITECTURE.md)."""
         self.transfer: Transfer | None = None
         self.status = MigrationStatus.NONE
         self.sentence = ""
@@ -126,12 +133,14 @@ class Qemu:
             return MigrationSample(self.status, sentence=self.sentence)
         transfer.advance()
         model = transfer.model
+        if self.switches_over and self.run is Run.RUNNING and model.remaining < transfer.rate * DOWNTIME_LIMIT:
+            self._stand(Run.FINISH)
         return MigrationSample(
             status=self.status,
             total=model.guest.memory,
             transferred=model.transferred,
-            remaining=model.remaining,
-            dirty_bytes_per_second=model.guest.dirty_bytes_per_second if model.passes > 1 else 0.0,
+            remaining=model.remaining + model.unread,
+            dirty_bytes_per_second=model.dirty_rate if model.passes > 1 else 0.0,
             bytes_per_second=transfer.rate,
             passes=model.passes,
             pass_seconds=model.running_in_pass,
@@ -286,13 +295,17 @@ class Qemu:
         destination.source = self
         destination.status = MigrationStatus.ACTIVE
         self.transfer = self._links.begin(self, destination, running=self.run is Run.RUNNING)
+        self.expect_completion()
         return ""
 
     def expect_completion(self) -> None:
-        """Come to the end when the guest stands and the rest is across."""
+        """Come to the end when the guest stands and the rest is across; until then, to the next pass."""
         transfer = self.transfer
         self._completion += 1
-        if transfer is None or self.run is Run.RUNNING or self._sent_all or transfer.is_stuck:
+        if transfer is None or self._sent_all or transfer.is_stuck:
+            return
+        if self.run is Run.RUNNING:
+            self._expect_pass(transfer)
             return
         nth = self._completion
 
@@ -307,6 +320,23 @@ class Qemu:
 
         transfer.advance()
         self.machine.kernel.later(transfer.seconds_left() + 1e-4, look)
+
+    def _expect_pass(self, transfer: Transfer) -> None:
+        """Tell when the next pass begins."""
+        transfer.advance()
+        nth, passes, seconds = self._completion, transfer.model.passes, transfer.model.seconds_to_look
+        if seconds < SPIN and passes > 1:
+            return
+
+        def look() -> None:
+            if nth != self._completion or self.transfer is not transfer or self.is_gone:
+                return
+            transfer.advance()
+            if transfer.model.passes > passes:
+                self._emit(PassStarted(transfer.model.passes))
+            self.expect_completion()
+
+        self.machine.kernel.later(seconds + 1e-4, look)
 
     def _all_is_sent(self) -> None:
         transfer = self.transfer

@@ -7,11 +7,11 @@ is over. What decides are the brains of production. Times are seconds since the 
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 from typing import Final
 
 from quorate.clusapi.errors import FaultError
-from quorate.clusapi.identity import GroupId
+from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.states import VmResdllContext
 from quorate.clusapi.status import Status
 from quorate.cluster.moves import DrainStage, Stage
@@ -27,49 +27,22 @@ from quorate.simulator.ending import missing
 from quorate.simulator.inventory import Seeded, listed
 from quorate.simulator.laws import Broken
 from quorate.simulator.qemu import Qemu
+from quorate.simulator.rehearsed import Cost, Drain, How, Journey, Lose, NodeRoom, Rehearsed, Trouble, What
 from quorate.simulator.setup import VmSetup
+from quorate.simulator.spare import Uncovered, find_uncovered
 from quorate.simulator.stillness import pass_still_time
-from quorate.simulator.world import LOOK, START_WITHIN, Options, World
+from quorate.simulator.world import LOOK, Options, World
 
 WARM_UP: Final = 600.0
 """Seconds at most until everything runs as it does in the real cluster."""
+TOGETHER: Final = 0.1
+"""Seconds within which all daemons are started: whatever joins later is looked at by all the others."""
 LONGEST: Final = 24 * 3600.0
 """Seconds after which a rehearsal is broken off."""
 STEP: Final = 0.25
 """Seconds between two looks at a short wait."""
 NO_CONVERGENCE: Final = "will not converge"
 """So begins the reason of a migration that copies for ever (`migration/convergence.py`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """These nodes are drained, all of them at the same time."""
-
-    nodes: tuple[str, ...]
-    to: str | None = None
-    remain: bool = True
-    """What cannot move gracefully stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lose:
-    """These nodes lose their power at the same moment, and do not come back."""
-
-    nodes: tuple[str, ...]
-
-
-class How(Enum):
-    """How a virtual machine goes."""
-
-    LIVE = "live"
-    SAVED = "saved"
-    """Its memory is written to a file, and read again where it comes to."""
-    SHUT_DOWN = "shut down"
-    TURNED_OFF = "turned off"
-    RESTARTED = "restarted"
-    """Its node is lost: it is started from its disks elsewhere."""
-    STOPPED = "not running"
-    """It does not run, and changes its owner."""
 
 
 _HOW: Final = {
@@ -79,86 +52,9 @@ _HOW: Final = {
 }
 
 
-@dataclass(slots=True)
-class Journey:
-    """One way of one virtual machine, from its beginning on."""
-
-    vm: str
-    how: How
-    source: str
-    begins: float
-    destination: str = ""
-    ends: float | None = None
-    """None: it is not over."""
-    gap: float = 0.0
-    """Seconds for which its guest did not run."""
-    passes: int = 0
-    """How often its memory was gone through; 0: it was not copied while it ran."""
-    copied: int = 0
-    """Bytes."""
-    failure: str = ""
-    """Why it came to nothing; empty: it arrived."""
-    still_since: float | None = None
-
-    @property
-    def has_arrived(self) -> bool:
-        """Tell whether it is over and has come to something."""
-        return self.ends is not None and not self.failure and self.still_since is None
-
-
-class What(Enum):
-    """What is not as it should be."""
-
-    STAYS = "stays"
-    DOES_NOT_CONVERGE = "does not converge"
-    FAILS = "fails"
-    DOES_NOT_RUN = "does not run"
-    ANTI_AFFINITY = "anti-affinity"
-    NOT_OVER = "not over"
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that is not as it should be."""
-
-    what: What
-    vm: str
-    """Empty: it is about no single one."""
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRoom:
-    """How much memory of a node is taken, in bytes."""
-
-    name: str
-    memory: int
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What would happen."""
-
-    seed: int
-    journeys: tuple[Journey, ...]
-    """In the order in which they begin."""
-    troubles: tuple[Trouble, ...]
-    remarks: tuple[str, ...]
-    rooms: tuple[NodeRoom, ...]
-    seconds: float
-    """After so long all is done."""
-
-    @property
-    def longest_gap(self) -> float:
-        """The longest time for which one guest did not run."""
-        return max((journey.gap for journey in self.journeys), default=0.0)
-
-
 def rehearse(seeded: Seeded, what: Drain | Lose, seed: int = 1) -> Rehearsed:
     """Rehearse. Raises FaultError when the simulated cluster broke a law: then what it says is worth nothing."""
-    stage = _Stage(seeded, seed)
+    stage = RehearsedWorld(seeded, seed)
     enabled = gc.isenabled()
     gc.disable()  # as `world.run` does
     try:
@@ -181,7 +77,7 @@ class _Place:
     sentence: str
 
 
-class _Stage(World):
+class RehearsedWorld(World):
     """A world in which nothing goes wrong but what is rehearsed."""
 
     def __init__(self, seeded: Seeded, seed: int) -> None:
@@ -200,61 +96,96 @@ class _Stage(World):
 
     def rehearse(self, what: Drain | Lose) -> Rehearsed:
         """Come up, and do it."""
-        self._come_up()
-        before = self._placement()
-        self._zero = self.kernel.now
+        self.come_up()
+        before, uncovered = self._placement(), self._uncovered()
         if isinstance(what, Drain):
-            self._drain(what)
-            is_over = self._until(lambda: self._is_drained(what) and not missing(self), LONGEST, LOOK)
+            self._let_leases_be()
+        self._zero, cost_before = self.kernel.now, self._cost()
+        if isinstance(what, Drain):
+            turns = [(name,) for name in what.nodes] if what.in_turn else [what.nodes]
+            is_over = True
+            for names in turns:
+                is_over = self._drain(what, names) and is_over
         else:
             self._is_lost = True
             for name in what.nodes:
                 self.faults.bring(s.PowerOff(name, None))
             is_over = self._until(lambda: self._is_recovered(before), LONGEST, LOOK)
-        after = self._placement()
+        after, cost = self._placement(), self._cost() - cost_before
         troubles = [*self._of_machines(what, before, after), *self._of_classes(before, after)]
+        spare = list(self._of_spare(uncovered))
+        if len(self._takers()) > 1:
+            troubles += spare
+        else:  # of course: it is no rule that what is left of a small cluster could break
+            self._remarks += [one.sentence for one in spare]
         if not is_over:
             left = listed(missing(self)) or "the drain goes on"
             troubles.append(Trouble(What.NOT_OVER, "", f"it is not over after {LONGEST / 3600:.0f} h: {left}"))
         journeys = tuple(sorted(self._journeys, key=lambda one: (one.begins, one.vm.casefold())))
         remarks = (*self._remarks, *self._of_preferences(before, after), *self._of_attempts(troubles))
         done = max((one.ends for one in journeys if one.ends is not None), default=0.0)
-        return Rehearsed(self.seed, journeys, tuple(troubles), remarks, self._rooms(before, after), done)
+        rooms = self._rooms(before, after)
+        return Rehearsed(self.seed, journeys, tuple(troubles), remarks, rooms, done, cost)
 
-    def _come_up(self) -> None:
+    def _cost(self) -> Cost:
+        return Cost(self.store.transactions, self.network.asked, self.kernel.events)
+
+    def come_up(self) -> None:
+        """Start all daemons, and wait until everything is as it is in the real cluster."""
         for machine in self.machines.values():
-            self.kernel.later(self.dice.between(0.0, START_WITHIN), self._starter(machine))
+            self.kernel.later(self.dice.between(0.0, TOGETHER), self._starter(machine))
         if not self._until(lambda: not self._asleep() and self._doors_are_open(), WARM_UP, LOOK):
             late = listed([vm.name for vm in self._asleep()])
             self._remarks.append(f"{late}: did not come up in the rehearsal, and count as stopped")
         for name in self._seeded.paused:
             self._pause(name)
 
+    def _let_leases_be(self) -> None:
+        """Nobody is lost in a drain: leases hold, and that they are renewed meanwhile need not be played."""
+        daemons = [machine.daemon for machine in self.machines.values() if machine.daemon is not None]
+        for daemon in daemons:
+            daemon.keeper.rest()
+        settled = self._until(
+            lambda: all(one.keeper.is_settled and one.view.is_settled for one in daemons), WARM_UP, STEP
+        )
+        assert settled, "nothing is in the way of what is under way"
+        for daemon in daemons:
+            seconds = daemon.machine.clock.elapsing(2 * LONGEST)
+            daemon.view.shift(seconds)
+            daemon.keeper.shift(seconds)
+
     def _doors_are_open(self) -> bool:
         daemons = [machine.daemon for machine in self.machines.values()]
-        return all(daemon is not None and daemon.has_open_doors for daemon in daemons)
+        are_open = all(daemon is not None and daemon.has_open_doors for daemon in daemons)
+        return are_open and any(daemon is not None and daemon.coordination.is_acting for daemon in daemons)
 
     def _asleep(self) -> list[VmSetup]:
         return [vm for vm in self.setup.vms if vm.online and not self.laws.running.get(self.group_called(vm.name))]
 
+    def _ask(self, command: s.Command) -> None:
+        """Ask for something now: within an event, like everything that happens."""
+        self.kernel.at(self.kernel.now, partial(self.people.ask, command))
+
     def _pause(self, name: str) -> None:
         node = self.node_called(name)
-        self.people.ask(s.Pause(name))
+        self._ask(s.Pause(name))
         self._until(lambda: self.store.head().nodes[node].paused, WARM_UP, STEP)
 
-    def _drain(self, what: Drain) -> None:
-        if len(what.nodes) > 1:
-            for name in what.nodes:  # first of all: nothing goes from one of them to another
+    def _drain(self, what: Drain, names: tuple[str, ...]) -> bool:
+        """Drain some nodes at the same time; answers whether that is over."""
+        if len(names) > 1:
+            for name in names:  # first of all: nothing goes from one of them to another
                 if not self.store.head().nodes[self.node_called(name)].paused:
                     self._pause(name)
-        for name in what.nodes:
-            self.people.ask(s.Drain(name, what.to, what.remain))
-        drained = [self.node_called(name) for name in what.nodes]
-        self._until(lambda: all(node in self.store.head().drains for node in drained), WARM_UP, STEP)
+        for name in names:
+            self._ask(s.Drain(name, what.to, what.remain))
+        nodes = [self.node_called(name) for name in names]
+        self._until(lambda: all(node in self.store.head().drains for node in nodes), WARM_UP, STEP)
+        return self._until(lambda: self._is_drained(nodes) and not missing(self), LONGEST, LOOK)
 
-    def _is_drained(self, what: Drain) -> bool:
+    def _is_drained(self, nodes: list[NodeId]) -> bool:
         head = self.store.head()
-        drains = (head.drains.get(self.node_called(name)) for name in what.nodes)
+        drains = (head.drains.get(node) for node in nodes)
         if any(drain is not None and drain.value.stage == DrainStage.DRAINING.value for drain in drains):
             return False
         return all(move.value.stage != Stage.BEGUN.value for move in head.moves.values())
@@ -419,6 +350,32 @@ class _Stage(World):
                 if len(together) > 1 and len({before.get(vm) for vm in together}) > 1:
                     sentence = f"{listed(together)} come together on {node}, though of the anti-affinity class {name!r}"
                     yield Trouble(What.ANTI_AFFINITY, "", sentence)
+
+    def _uncovered(self) -> dict[str, Uncovered]:
+        """The virtual machines that would find no place if their node were lost now."""
+        daemon = next((one.daemon for one in self.machines.values() if one.daemon is not None), None)
+        return {} if daemon is None else find_uncovered(daemon.picture())
+
+    def _takers(self) -> list[str]:
+        """The nodes on which anything may be placed now."""
+        nodes = self.store.head().nodes
+        there = [machine for machine in self.machines.values() if machine.is_on]
+        return [machine.name for machine in there if not nodes[machine.node].paused]
+
+    def _of_spare(self, before: dict[str, Uncovered]) -> Iterator[Trouble]:
+        """Those for which the loss of one more node is not covered any more (N+1)."""
+        of_nodes: dict[str, list[Uncovered]] = {}
+        for vm, uncovered in self._uncovered().items():
+            if vm not in before:
+                of_nodes.setdefault(uncovered.node, []).append(uncovered)
+        for node, found in sorted(of_nodes.items(), key=lambda one: (-len(one[1]), one[0]))[:1]:
+            many = f"{len(found)} virtual machine{'' if len(found) == 1 else 's'}"
+            others = f"; {len(of_nodes) - 1} more nodes cannot be lost either" if len(of_nodes) > 1 else ""
+            sentence = (
+                f"no room is kept for the loss of one more node: without {node}, {many} would find no place, "
+                f"{listed([one.vm for one in found])} ({found[0].why}){others}"
+            )
+            yield Trouble(What.NO_SPARE, "", sentence)
 
     def _of_preferences(self, before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
         for vm in self.setup.vms:

@@ -55,9 +55,11 @@ class VmSetup:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A cluster at its beginning: every machine is on, no daemon has been started, nothing runs."""
+    """A cluster at its beginning: every machine is on, no daemon has been started."""
 
     nodes: tuple[NodeSetup, ...]
     vms: tuple[VmSetup, ...] = ()
     properties: Mapping[str, int] = field(default_factory=dict)
     """Of the cluster, by the names that ClusAPI gives them."""
+    is_up: bool = False
+    """What is wanted online runs already, as if only the daemons had been stopped; else nothing does."""

@@ -42,6 +42,7 @@ _ACTIONS: Final[tuple[tuple[type, str], ...]] = (
     (steps.Resume, "resume {node:node} [failback {failback:failback}]"),
     (steps.ConfirmOff, "confirm-off {node:node}"),
     (steps.SetCluster, "set {name:property} {value:whole}"),
+    (steps.SetGroup, "set {vm:vm} {name:property} {value:whole}"),
     (steps.KillDaemon, "kill daemon {node:node} [for {seconds:span}]"),
     (steps.PauseDaemon, "freeze daemon {node:node} [for {seconds:span}]"),
     (steps.KillGuard, "kill guard {node:node}"),

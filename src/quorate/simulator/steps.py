@@ -113,7 +113,18 @@ class SetCluster:
     value: int
 
 
-Command: TypeAlias = Start | Stop | Migrate | Cancel | Move | Pause | Drain | Resume | ConfirmOff | SetCluster
+@dataclass(frozen=True, slots=True)
+class SetGroup:
+    """Set a property of a virtual machine's group."""
+
+    vm: str
+    name: str
+    value: int
+
+
+Command: TypeAlias = (
+    Start | Stop | Migrate | Cancel | Move | Pause | Drain | Resume | ConfirmOff | SetCluster | SetGroup
+)
 
 # --- faults --------------------------------------------------------------------------------------------------------
 

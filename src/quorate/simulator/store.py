@@ -82,6 +82,8 @@ class SharedStore:
     def __init__(self) -> None:
         """Be empty."""
         self.data = MemoryData(keep=64)
+        self.transactions = 0
+        """How many have arrived."""
         self.on_change: Callable[[Change], None] = lambda change: None
         """Called with every change of an ownership record or a lease, when it has landed."""
         self.on_commit: Callable[[Commit], None] = lambda commit: None
@@ -111,6 +113,7 @@ class SharedStore:
 
     def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Outcome:
         """Compare and write, and tell everybody."""
+        self.transactions += 1
         before = self.data.revision
         outcome = self.data.transact(compares, writes)
         if outcome.revision > before and self._builder is not None:
@@ -119,13 +122,13 @@ class SharedStore:
         return outcome
 
     def _publish(self, batch: tuple[Change, ...]) -> None:
+        for change in batch:  # first: who is told next asks who owns what
+            if change.key.startswith((keys.OWNERSHIP, keys.LEASES)):
+                self.on_change(change)
         if len(batch) == 1 and batch[0].key.startswith(keys.LEASES):
             self.on_commit(self._of_lease(batch[0]))
         else:
             self.on_commit(self._of_everything(batch))
-        for change in batch:
-            if change.key.startswith((keys.OWNERSHIP, keys.LEASES)):
-                self.on_change(change)
 
     def _of_lease(self, change: Change) -> Commit:
         old, new = self._leases.get(change.key), self._take_lease(change)

@@ -1,6 +1,5 @@
 """What many random histories had in them, and which of them broke a law."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -30,6 +29,8 @@ class Told:
     seed: int
     events: int
     counts: Counts
+    minutes: float = 0.0
+    """Of the world's time that it went on, until all was well."""
     broken: str = ""
     """The violation; empty: none."""
     seconds: float = 0.0
@@ -39,7 +40,7 @@ class Told:
     def of(cls, run: Run, seconds: float) -> "Told":
         """Keep what counts."""
         broken = "" if run.violation is None else str(run.violation)
-        return cls(run.seed, run.events, run.counts, broken, seconds)
+        return cls(run.seed, run.events, run.counts, run.ended_at / 60.0, broken, seconds)
 
 
 @dataclass(slots=True)
@@ -50,9 +51,8 @@ class Tally:
     had: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HAD, 0))
     """In how many of them it happened."""
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HAD.values(), 0))
-    events: list[int] = field(default_factory=list)
-    commands: list[int] = field(default_factory=list)
-    faults: list[int] = field(default_factory=list)
+    whole: list[Told] = field(default_factory=list)
+    """Those that broke no law, and so were played to their end."""
     broken: list[Told] = field(default_factory=list)
     slowest: Told | None = None
 
@@ -63,11 +63,7 @@ class Tally:
             number: int = getattr(told.counts, count)
             self.had[what] += number > 0
             self.totals[count] += number
-        self.events.append(told.events)
-        self.commands.append(told.counts.commands)
-        self.faults.append(told.counts.faults)
-        if told.broken:
-            self.broken.append(told)
+        (self.broken if told.broken else self.whole).append(told)
         if self.slowest is None or told.seconds > self.slowest.seconds:
             self.slowest = told
 
@@ -76,14 +72,18 @@ class Tally:
         return [(what, str(self.had[what]), str(self.totals[count])) for what, count in HAD.items()]
 
     def medians(self) -> dict[str, int]:
-        """Give the median of events, commands and faults per history."""
+        """Give the medians of what the histories that broke no law were made of."""
+        return {what: round(median(numbers or [0])) for what, numbers in self._measures().items()}
+
+    def least(self) -> dict[str, int]:
+        """Give the least of each that any of these histories had."""
+        return {what: round(min(numbers, default=0)) for what, numbers in self._measures().items()}
+
+    def _measures(self) -> dict[str, list[float]]:
         return {
-            "events": round(_median(self.events)),
-            "commands": round(_median(self.commands)),
-            "faults": round(_median(self.faults)),
+            "events": [told.events for told in self.whole],
+            "virtual minutes": [told.minutes for told in self.whole],
+            "faults": [told.counts.faults for told in self.whole],
+            "commands": [told.counts.commands for told in self.whole],
+            "commands refused": [told.counts.refused for told in self.whole],
         }
-
-
-def _median(numbers: Iterable[int]) -> float:
-    counted = list(numbers)
-    return median(counted) if counted else 0.0

@@ -184,7 +184,8 @@ class View:
         self._leases = None
         if commit.snapshot.revision != commit.revision:
             self._leases, self._snapshot = dict(self._base.leases), None
-        self._look_at_all(self._clock(at))
+        if not commit.groups:  # else it is about no lease
+            self._look_at_all(self._clock(at))
 
     def _look_at_all(self, at: float) -> None:
         seen, leases = self.sightings, self._base.leases

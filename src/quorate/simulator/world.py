@@ -6,12 +6,14 @@ every event (`laws.py`). When the steps are over the world is healed, and after 
 """
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId
 from quorate.clusapi.states import NodeState, ResourceState
+from quorate.engine.group_pictures import GroupPictures
 from quorate.hypervisor.guest_model import GuestModel
 from quorate.simulator import steps as s
 from quorate.simulator.brains import PRODUCTION, Brains, Hand
@@ -19,7 +21,7 @@ from quorate.simulator.daemon import Daemon
 from quorate.simulator.dice import Dice
 from quorate.simulator.ending import bound_of, missing
 from quorate.simulator.faults import Faults
-from quorate.simulator.founding import found
+from quorate.simulator.founding import Guest, found
 from quorate.simulator.kernel import EPSILON, Kernel
 from quorate.simulator.laws import Broken, Laws, Violation
 from quorate.simulator.links import Links
@@ -36,12 +38,14 @@ from quorate.simulator.view import View
 
 DISK: Final = 1e9
 """Bytes per second at which memory is written to files, and read from them."""
-LOOK: Final = 1.0
-"""Seconds between two looks at whether the world is still."""
+LOOK: Final = 0.83
+"""Seconds between two looks at whether the world is still; out of step with renewals, lest each look meets one."""
 LOOK_AGAIN: Final = 0.1
 """Seconds that are played after some were let pass."""
 START_WITHIN: Final = 2.0
 """Seconds within which the daemons of a new world are started."""
+INHERITED: Final = 10.0
+"""Seconds for which guests may run that are there before the daemons are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ class World:
         self.counts = Counts()
         self.machines: dict[NodeId, Machine] = {}
         self.store = SharedStore()
+        self.group_pictures = GroupPictures()
+        """They depend on snapshots alone, and everybody sees the same ones."""
         founded = found(self.store.data, setup)
         self._nodes, self._groups = founded.nodes, founded.groups
         self._names: dict[str, str] = {id_: name for name, id_ in (*self._nodes.items(), *self._groups.items())}
@@ -148,6 +154,7 @@ class World:
         for record in self.store.data.range(("private/ownership/",), 0).records:
             self.laws.take_record(record.key, record.value)
         self.store.open()
+        self._names.update({str(group.id): group.name for group in self.store.head().groups.values()})
         self.people = People(self)
         self.faults = Faults(self)
         self.failing_loads: set[GroupId] = set()
@@ -158,6 +165,16 @@ class World:
         self._entered: dict[tuple[GroupId, str, str], int] = {}
         self._hand_overs: dict[GroupId, bool] = {}
         self.is_healed = False
+        self._place_guests(founded.guests)
+
+    def _place_guests(self, guests: Sequence[Guest]) -> None:
+        """Let run what runs from the beginning; its guards know of a daemon that has just ended."""
+        for guest in guests:
+            machine = self.machines[guest.node]
+            machine.guard.deadline = machine.clock.boottime() + INHERITED
+            qemu = Qemu(machine, self.links, self.laws, guest.group, guest.vm_id, guest.image, QemuRun.PAUSED)
+            self.fit_out(qemu)
+            qemu.cont()
 
     def _add_machines(self) -> None:
         for setup in self.setup.nodes:
@@ -166,6 +183,7 @@ class World:
             machine = Machine(self.kernel, node, setup, way, Dice(self.seed, f"machine {node}"))
             machine.on_guard_kill = self._on_guard_kill
             machine.guard.acts = Hand.GUARD not in self.brains.weaknesses
+            machine.guard.ends_standing = Hand.GUARD_OF_STANDING not in self.brains.weaknesses
             machine.guard.on_deadline = self._watch_deadline(machine)
             self.machines[node] = machine
 
@@ -212,6 +230,7 @@ class World:
     def fit_out(self, qemu: Qemu) -> None:
         """Give a new QEMU its guest, and what is wrong with it."""
         qemu.guest = self._guests[qemu.group]
+        qemu.switches_over = Hand.SWITCHOVER_ACK in self.brains.weaknesses
         if qemu.run is QemuRun.INMIGRATE and qemu.group in self.failing_loads:
             self.failing_loads.discard(qemu.group)
             qemu.fails_to_load = True
@@ -286,14 +305,15 @@ class World:
             watching.clear()
             if not machine.is_on or machine.is_suspended or machine.guard.deadline == 0.0:
                 return
-            over = machine.clock.seconds_until(machine.guard.deadline) + LATENESS
-            if over > EPSILON:
-                watch()
+            late = machine.guard.lateness
+            over = machine.clock.seconds_until(machine.guard.deadline) + late
+            if over > EPSILON and not math.isinf(over):
+                watch(late)
             else:
                 self.laws.check_deadlines(machine)
 
-        def watch() -> None:
-            due = machine.clock.true_at(machine.guard.deadline) + LATENESS + 2 * EPSILON
+        def watch(late: float = LATENESS) -> None:
+            due = machine.clock.true_at(machine.guard.deadline) + late + 2 * EPSILON
             watching.append(due)
             self.kernel.at(max(due, self.kernel.now), look, routine=True)
 

@@ -43,7 +43,7 @@ GUIDE: Final = ROOT / "docs" / "guide" / "three-machines.md"
 NODES: Final = ("node1", "node2", "node3")
 DESK: Final = "desk"
 FIRST: Final = 11
-LIMIT: Final = 60.0
+LIMIT: Final = 120.0
 NOT_YET: Final = (
     *("/etc/etcd", "/etc/default/etcd", "/var/lib/etcd", "/etc/quorate", "/var/lib/quorate", "/opt/quorate"),
     *("/usr/local/bin/quorate", "/root/.config/quorate", "/etc/quorate-etcd", "/srv/vms/*"),

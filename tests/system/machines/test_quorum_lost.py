@@ -18,7 +18,7 @@ from quorate.hypervisor.serial_watch import SerialWatch
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
-LIMIT = 90.0
+LIMIT = 120.0
 
 
 @pytest.fixture

@@ -74,6 +74,8 @@ class Foreign:
     pending: int = 0
     """How often the group is still to be seen on its way."""
     destination: str = ""
+    moves_while_asked: str = ""
+    """The node to which the group has moved when its properties are read."""
     breaks_at: str = ""
     """The method at which it hangs up."""
     missing: tuple[str, ...] = ()
@@ -195,6 +197,7 @@ class Foreign:
             vm_id = [("VmId", PropertyFormat.SZ, "7f0c")]
             return _fitting(pack_property_list(PropertyList.of(vm_id)), inputs)
         if operation == 0x7D and thing.type == "Virtual Machine":
+            self.owner = self.moves_while_asked or self.owner
             state = pack_property_list(PropertyList.of([("VmState", PropertyFormat.DWORD, 2)]))
             return _fitting(state + bytes(4), inputs)  # with the end mark that some servers add
         return ControlOut(status=1)

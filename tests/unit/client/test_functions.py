@@ -1,11 +1,11 @@
 """The C-shaped functions against real sockets."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
+from tests.waiting import wait_until
 
 from quorate.client import functions as capi
 from quorate.client.functions import (
@@ -36,20 +36,15 @@ def cluster(world: FakeWorld) -> capi.ClusterHandle:
     return cluster
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_a_migration_as_a_c_program_does_it(cluster: capi.ClusterHandle) -> None:
+def test_a_migration_as_a_c_program_does_it(world: FakeWorld, cluster: capi.ClusterHandle) -> None:
+    world.pace = 60.0  # it is cancelled before it is over, however busy the machine is
     resource = capi.OpenClusterResource(cluster, "Virtual Machine web1")
     assert capi.GetClusterResourceState(resource) == (capi.ClusterResourceOnline, "node1", "web1")
     assert capi.ClusterResourceControl(resource, None, START, TO_NODE2) == (0, b"", 0)
     assert capi.ClusterResourceControl(resource, None, CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION)[0] == 0
-    until(lambda: capi.ClusterResourceControl(resource, None, START, TO_NODE2)[0] == 0)
-    until(lambda: capi.GetClusterResourceState(resource)[1] == "node2")
+    world.pace = 0.01
+    wait_until(lambda: capi.ClusterResourceControl(resource, None, START, TO_NODE2)[0] == 0)
+    wait_until(lambda: capi.GetClusterResourceState(resource)[1] == "node2")
     assert capi.CloseClusterResource(resource) is True
     assert capi.CloseCluster(cluster) is True
 

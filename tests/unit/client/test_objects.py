@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.server.fake import FakeWorld, start_fake_cluster, stop_fake_cluster
+from tests.waiting import PATIENCE
 
 from quorate.client import connect
 from quorate.client.following import Follower
@@ -22,7 +23,7 @@ def with_cluster(test: Callable[[FakeWorld, Cluster], Awaitable[None]]) -> None:
         with tempfile.TemporaryDirectory() as directory:
             world = await start_fake_cluster(Path(directory), 3)
             try:
-                async with connect(directory) as cluster, asyncio.timeout(20):
+                async with connect(directory) as cluster, asyncio.timeout(PATIENCE):
                     await cluster.create_virtual_machine("web1", {"memory": "64M"}, "node1")
                     await test(world, cluster)
             finally:

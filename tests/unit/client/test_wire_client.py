@@ -99,6 +99,16 @@ def test_objects_are_the_same_as_over_http() -> None:
 # --- Live migration at servers that do it otherwise ------------------------------------------------------------------
 
 
+def test_who_is_told_that_a_migration_is_over_is_told_where_the_machine_is_now() -> None:
+    async def test() -> None:
+        foreign = Foreign(moves_while_asked="beta")
+        async with reaching(foreign) as client:
+            told = await client.call("GetMigrationProgress", vm="SQL")
+            assert (told.text("node"), foreign.names.count("GetGroupState") > 0) == ("beta", True)
+
+    run(test)
+
+
 def test_a_server_without_the_code_is_asked_to_move_the_group() -> None:
     async def test() -> None:
         foreign = Foreign()

@@ -145,6 +145,23 @@ def test_what_a_pad_holds_means_nothing() -> None:
     assert parse_property_list(bytes(scribbled)) == parse_property_list(MIGRATION_STATE)
 
 
+NESTED = PropertyList.of([("A", PropertyFormat.PROPERTY_LIST, PropertyList.of([("B", PropertyFormat.DWORD, 1)]))])
+
+
+@pytest.mark.parametrize("data", [MIGRATION_STATE, bytes(4), pack_property_list(NESTED)], ids=["one", "none", "nested"])
+def test_one_endmark_after_the_last_property_is_taken_and_no_more(data: bytes) -> None:
+    assert parse_property_list(data + bytes(4)) == parse_property_list(data)
+    for more in (bytes(8), b"\0\0\0\1", bytes(3), bytes(5)):
+        with pytest.raises(PropertyListError, match=f"{len(more)} bytes follow the end of the list"):
+            parse_property_list(data + more)
+
+
+def test_a_list_in_a_list_may_have_an_endmark_more() -> None:
+    inner = pack_property_list(PropertyList.of([("B", PropertyFormat.DWORD, 1)])) + bytes(4)
+    data = COUNT_1 + NAME_A + entry(Syntax.LIST_VALUE_PROPERTY_LIST, inner) + END
+    assert parse_property_list(data) == parse_property_list(data + END) == NESTED
+
+
 def test_a_property_may_have_several_values() -> None:
     properties = PropertyList((Property("A", (PropertyValue.of(DWORD, 1), PropertyValue.of(SZ, "two"))),))
 

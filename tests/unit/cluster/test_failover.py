@@ -159,9 +159,9 @@ def test_a_plan_for_200_virtual_machines_on_16_nodes_is_made_at_once() -> None:
     nodes = [dead(1), *(node(number, memory=64) for number in range(2, 17))]
     groups = [vm(f"vm{number}", 1 + number % 16, memory=2, classes=[f"class{number % 20}"]) for number in range(200)]
     at = picture(nodes, groups)
-    began = time.perf_counter()
+    began = time.thread_time()
     decisions = plan_take_over(at)
-    assert time.perf_counter() - began < 0.5  # generous: the machine may be busy; bench measures
+    assert time.thread_time() - began < 0.5  # of the processor, generously; bench measures
     assert len(taken(decisions)) == 13
 
 

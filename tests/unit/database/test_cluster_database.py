@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.errors import ClusterError, FaultError
@@ -33,7 +34,7 @@ def with_cluster(body: Callable[[ClusterDatabase], Awaitable[None]], data: Memor
         database = ClusterDatabase(store)
         await database.create_cluster("demo")
         assert [await database.add_node("node1"), await database.add_node("Node2")] == ["1", "2"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await body(database)
 
     asyncio.run(main())
@@ -554,7 +555,7 @@ def test_a_snapshot_that_was_handed_out_never_changes() -> None:
             copies = (dict(first.nodes), dict(first.groups), dict(first.ownership), dict(first.run))
             await database.create_virtual_machine("web1", "{}", NODE1)
             await anext(snapshots)
-            assert (first.nodes, first.groups, first.ownership, first.run) == copies
+            assert (dict(first.nodes), dict(first.groups), dict(first.ownership), dict(first.run)) == copies
 
     with_cluster(body)
 

@@ -12,6 +12,7 @@ from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
+from quorate.database.contract import Snapshot
 from quorate.database.event_spans import covering_prefixes, milliseconds, milliseconds_of
 from quorate.database.events import EventQuery
 from quorate.database.memory import MemoryData, MemoryStore
@@ -88,6 +89,39 @@ def test_old_events_go_by_age_and_by_number() -> None:
         assert "".join(one.object_name for one in await database.events()) == "f"
 
     with_events(body, *STORY)
+
+
+class CountingStore(MemoryStore):
+    """Knows the most records that were read at once."""
+
+    most = 0
+
+    async def range(self, *prefixes: str, after: int = 0) -> Snapshot:
+        found = await super().range(*prefixes, after=after)
+        self.most = max(self.most, len(found.records))
+        return found
+
+
+def test_a_storm_of_events_is_counted_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quorate.database.events._COUNTED_AT_ONCE", 20)
+
+    async def run() -> None:
+        store = CountingStore(MemoryData())
+        database = ClusterDatabase(store)
+        await database.append_events([event("old", hours(500)), event("gone", hours(900))])
+        storm = [event(str(number), timedelta(seconds=number)) for number in range(1000, 0, -1)]
+        for start in range(0, len(storm), 100):
+            await database.append_events(storm[start : start + 100])
+        await database.append_events([event("of a clock that is ahead", hours(-1))])
+        store.most = 0
+        assert await database.prune_events(900, NOW - timedelta(days=30)) == 1 + 102
+        assert store.most < 120, "a minute of them, at first"
+        left = {one.object_name for one in await database.events()}
+        assert left == {"of a clock that is ahead", *(one.object_name for one in storm)} - {
+            str(number) for number in range(1000, 899, -1)
+        }
+
+    asyncio.run(run())
 
 
 def test_many_events_go_in_small_transactions() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.identity import NodeId
 from quorate.database import keys
@@ -60,7 +61,7 @@ def followed(body: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
             follower = asyncio.create_task(world.follow(ready))
             await ready.wait()
             world.store.readings = 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await body(world)
             follower.cancel()
 

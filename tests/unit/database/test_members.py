@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind, EventRecord
@@ -54,7 +55,7 @@ def in_cluster(body: Callable[[ClusterDatabase], Awaitable[None]], founding: Fou
     async def main() -> None:
         database = ClusterDatabase(MemoryStore())
         assert await database.members.found(founding, (event(),)) == NODE1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await body(database)
 
     asyncio.run(main())

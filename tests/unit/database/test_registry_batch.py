@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.clusapi.errors import CallerError
+from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.registry_batch import MAX_COMMANDS, BatchCommand, RegistryCommand, parse_batch, write_batch
 from quorate.clusapi.status import Status
 from quorate.database.contract import Put
@@ -13,7 +13,7 @@ from quorate.database.events import EventLog
 from quorate.database.memory import MemoryStore
 from quorate.database.registry import Registry
 from quorate.database.registry_data import decode_data, encode_data
-from quorate.database.registry_tree import CommandFailed
+from quorate.database.registry_tree import MAX_ANSWER, CommandFailed
 from quorate.database.values import KeyRecord, RegistryType, RegistryValue
 
 _C = RegistryCommand
@@ -252,6 +252,19 @@ def test_a_read_batch_answers_every_command() -> None:
             (_C.READ_ERROR, Status.ERROR_INVALID_PARAMETER, b""),
             (_C.READ_ERROR, Status.ERROR_FILE_NOT_FOUND, b""),
         ]
+
+    run(body)
+
+
+def test_a_short_batch_that_asks_for_a_large_value_again_and_again_is_refused() -> None:
+    async def body(registry: Registry) -> None:
+        await registry.create("a")
+        await registry.set_value("a", "N", RegistryValue.binary(bytes(1 << 19)))
+        answers = await registry.read("a", [BatchCommand(_C.READ_VALUE, "N")] * 8)
+        assert sum(len(one.data) for one in answers) == MAX_ANSWER
+        with pytest.raises(RefusalError) as caught:
+            await registry.read("a", [BatchCommand(_C.READ_VALUE, "N")] * 9)
+        assert caught.value.status is Status.ERROR_NO_SYSTEM_RESOURCES
 
     run(body)
 

@@ -144,7 +144,7 @@ def test_what_is_no_pdu_is_refused(data: bytes) -> None:
 
 
 @given(st.sampled_from(RECORDED), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_damaged_pdu_is_a_pdu_or_a_protocol_error(data: bytes, changes: list[tuple[int, int]]) -> None:
     damaged = bytearray(data)
     for at, value in changes:

@@ -34,7 +34,7 @@ OTHER = SyntaxId(UUID("6c1d0a4e-5f3b-4f7e-9a52-0d3a4d1c7b12"), 1)
 NAMES = ServerNames("NODE1", "node1.example")
 PASSWORDS = {"alice": nt_hash("secret"), "bob": nt_hash("geheim"), "straße": nt_hash("secret")}
 ALICE = Credentials("alice", "secret", "WORKGROUP")
-SECOND = 20.0
+SECOND = 60.0
 """Seconds after which a test gives up; nothing waits that long."""
 
 

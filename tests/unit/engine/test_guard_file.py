@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quorate.engine.guard_file import LAYOUT, SIZE, GuardFile, Party, Word, boottime
 
 TIMES = st.floats(min_value=0.0, max_value=1e9, allow_nan=False)
-FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from tests.unit.engine.network_world import NetworkWorld, adapter, with_world
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.identity import NetworkInterfaceId, NodeId
 from quorate.clusapi.states import NetworkInterfaceState, NetworkState
@@ -142,7 +143,7 @@ def free_port(address: str) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - datagrams of another socket
             await asyncio.sleep(0.01)
 

@@ -1,6 +1,7 @@
 """The hands of a migration's source where QEMU does not do what it should; all else is tried on real processes."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,14 +29,18 @@ class Qemu:
 
     status: hv.MigrationStatus
     asked: int = 0
+    looks: int = 0
+    tell: Callable[[hv.InstanceEvent], None] = lambda event: None
 
     async def migrate_cancel(self) -> None:
         self.asked += 1
 
     async def migration(self) -> hv.MigrationSample:
+        self.looks += 1
         return hv.MigrationSample(self.status)
 
-    def subscribe(self, callback: object) -> object:
+    def subscribe(self, callback: Callable[[hv.InstanceEvent], None]) -> object:
+        self.tell = callback
         return lambda: None
 
 
@@ -77,9 +82,9 @@ class Vm:
 
 
 class Rig:
-    """A session that is cancelling since the moment 0."""
+    """A session that is cancelling since the moment 0, or in another phase."""
 
-    def __init__(self, status: hv.MigrationStatus) -> None:
+    def __init__(self, status: hv.MigrationStatus, phase: Phase = Phase.CANCELLING) -> None:
         self.context = Context()
         self.qemu = Qemu(status)
         brain = Outgoing(
@@ -89,9 +94,9 @@ class Rig:
             image=IMAGE,
             destination_image=ImageId("there"),
             record=OwnershipRecord(ONE, 1, IMAGE, None, None, 1),
-            phase=Phase.CANCELLING,
-            outcome=Outcome.FAILED,
-            reason="no byte reached the destination",
+            phase=phase,
+            outcome=Outcome.FAILED if phase is Phase.CANCELLING else None,
+            reason="no byte reached the destination" if phase is Phase.CANCELLING else "",
         )
         vm = cast("HostedVm", Vm(self.context, self.qemu))
         self.session = OutgoingSession(vm, brain, None, hv.MigrationParameters(), self._on_ended)
@@ -128,5 +133,25 @@ def test_one_that_may_yet_complete_is_waited_for(status: hv.MigrationStatus) -> 
     async def run() -> None:
         rig = Rig(status)
         assert await rig.cancel(CANCEL_PATIENCE * 10) is Phase.CANCELLING
+
+    asyncio.run(run())
+
+
+def test_the_transfer_is_looked_at_as_soon_as_a_pass_begins() -> None:
+    async def run() -> None:
+        rig = Rig(hv.MigrationStatus.ACTIVE, Phase.TRANSFER)
+
+        async def looks() -> int:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return rig.qemu.looks
+
+        rig.session.carry_on((e.SampleAfter(3600.0),))
+        rig.qemu.tell(hv.PassStarted(1))  # there is nothing to be seen yet
+        assert await looks() == 0
+        rig.qemu.tell(hv.PassStarted(2))
+        assert await looks() == 1
+        assert rig.session.brain.phase is Phase.TRANSFER
+        assert await looks() == 1, "the next one in its time"
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource, ToyType
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.identity import GroupId, ResourceId
 from quorate.clusapi.property_lists import (
@@ -69,7 +70,7 @@ def host_test(
         await host.attach_group(GROUP, resources, states)
         world.toy.log.clear()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await body(world)
         finally:
             await host.close()
@@ -78,6 +79,6 @@ def host_test(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 — whatever the condition is
             await asyncio.sleep(0.001)

@@ -170,7 +170,7 @@ class MonitorWorld:
         """The sentences of the news of a kind."""
         return [news.sentence for news in self.news if news.kind is kind]
 
-    async def until(self, condition: Callable[[], bool], within: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], bool], within: float = 60.0) -> None:
         """Wait for a condition."""
         async with asyncio.timeout(within):
             while not condition():  # noqa: ASYNC110
@@ -214,7 +214,7 @@ def monitor_test(
             world.put(item, LooksAlivePollInterval=10, SeparateMonitor=int(item == ALONE))
         await world.attach(strange(GOOD), strange(BAD), strange(ALONE))
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 await body(world)
         finally:
             await world.host.close()

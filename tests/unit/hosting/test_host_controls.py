@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, ToyType
 from tests.unit.hosting.hosted_world import APP, GROUP, OFFLINE, ONLINE, RESOURCES, World, host_test, until
+from tests.waiting import PATIENCE
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import FaultError
@@ -59,7 +60,7 @@ def test_a_resource_that_is_just_being_opened_is_waited_for() -> None:
         starting = asyncio.create_task(host.online_resource(APP))
         await until(lambda: bool(host._resources[APP]._opening._waiters))
         store.may_answer.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(attaching, starting)
             assert (await asking).status == 0
             await host.wait_settled(GROUP.id)

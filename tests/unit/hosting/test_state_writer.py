@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, ResourceId
@@ -46,7 +47,7 @@ class Written:
 def written(body: Callable[[Written], Awaitable[None]]) -> Callable[[pytest.MonkeyPatch], None]:
     def test(monkeypatch: pytest.MonkeyPatch) -> None:
         async def main() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await body(Written(monkeypatch))
 
         asyncio.run(main())

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.waiting import PATIENCE
+
 from quorate.clusapi.identity import VmId
 from quorate.hypervisor.qemu.monitor import Monitor
 
@@ -62,7 +64,7 @@ def test_a_flood_of_passes_drowns_neither_the_answer_nor_what_comes_after_it(tmp
             monitor = Monitor(VmId("vm"), path, LivingProcess(), on_event, lambda speaking, since: None)
             await monitor.connect(5.0)
             await monitor.execute("stop")
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 await completed.wait()
             await monitor.close()
 

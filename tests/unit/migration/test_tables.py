@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.migration.test_properties import SOAK
+from tests.system.soak import soaking
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.clusapi.machine import Rule, Step, Table, UndeclaredTransition, follow, render
@@ -102,7 +102,8 @@ recovered_incoming = st.builds(
     st.one_of(records, gifts, st.just(OWN)),
     st.sampled_from(FoundIncoming),
 )
-EXAMPLES = 20_000 if SOAK else 600
+SOAK = soaking()
+EXAMPLES = 20_000 if SOAK else 200
 
 
 class SourceChecker:

@@ -831,7 +831,7 @@ class World:
         else:
             node.inc, node.journal_in = None, None
         self._look_after(node)
-        if outcome == "image lost":
+        if outcome in ("image lost", "not arrived"):
             if self.record.holder == node.id:
                 self._cold_start(node, "image lost")
             elif not self.taken_over:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.peers.certificates import INSTANCE, Authorities
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.addresses import HostPort
 from quorate.clusapi.errors import ClusterError
@@ -65,7 +66,7 @@ async def connected(port: int, certified: NodeIdentity | None = None) -> AsyncIt
 async def ask(streams: Streams, kind: str, body: JsonObject) -> dict[str, JsonValue] | None:
     reader, writer = streams
     writer.write(pack_frame({"id": 1, "kind": kind, "body": body}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         return await read_frame(reader)
 
 
@@ -124,7 +125,7 @@ def test_a_stranger_with_a_long_message_or_none_is_not_waited_for(
     async def main() -> None:
         async with door(node, heard) as port:
             for said in (b"", (server.STRANGER_FRAME + 1).to_bytes(4, "big")):
-                async with connected(port) as (reader, writer), asyncio.timeout(5):
+                async with connected(port) as (reader, writer), asyncio.timeout(PATIENCE):
                     writer.write(said)
                     assert await reader.read() == b""
 

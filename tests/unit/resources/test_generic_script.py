@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
+from tests.waiting import PATIENCE
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import CallerError
@@ -73,7 +74,7 @@ async def set_script(host: Host, name: str) -> Status:
 
 
 async def until(host: Host, state: R) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while host.state(SCRIPT) != state:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -130,7 +131,7 @@ def test_when_the_daemon_dies_its_monitor_terminates_what_is_online(scripts: Pat
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
     async def wait() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not log.read_text().splitlines()[-1].startswith("terminate"):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 

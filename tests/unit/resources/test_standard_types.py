@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, PlainGroup, PlainResource
+from tests.waiting import PATIENCE
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import ClusterError
@@ -43,7 +44,7 @@ def host_test(body: Callable[[Host], Awaitable[None]]) -> None:
         host = Host([NetworkName(), *registered_types()], store, MemoryRunStates())
         await host.attach_group(GROUP, RESOURCES, {})
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await body(host)
         finally:
             await host.close()

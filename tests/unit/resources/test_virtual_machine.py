@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from tests.unit.hosting.fakes import MemoryProperties, MemoryRunStates, MemoryVirtualMachines, PlainGroup, PlainResource
+from tests.waiting import PATIENCE
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
@@ -82,7 +83,7 @@ def vm_test(body: Callable[[World], Awaitable[None]], *, running: bool = True) -
             vms.put(GROUP.id, VmState.RUNNING, MigrationState.NO_MIGRATION)
         await host.attach_group(GROUP, RESOURCES, {VM: state, CONFIG: state})
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await body(World(vms, store, runs, host))
         finally:
             await host.close()

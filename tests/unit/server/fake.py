@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 from quorate.clusapi.control_codes import (
     CLUSCTL_RESOURCE_GET_PRIVATE_PROPERTY_FMTS,
     CLUSCTL_RESOURCE_VALIDATE_PRIVATE_PROPERTIES,
@@ -42,6 +44,7 @@ from quorate.database.maintenance import StoreStatus
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Ownership
 from quorate.engine.fence_agents import FenceAgents
+from quorate.engine.selection import Judged
 from quorate.hosting.common_properties import RESOURCE_COMMON
 from quorate.hosting.contract import ControlResult, PropertyScope
 from quorate.hosting.property_codes import PROPERTY_CODES, answer_from_table
@@ -77,6 +80,7 @@ class FakeWorld:
     controls: list[tuple[NodeId, ResourceId, int, bytes | None]] = field(default_factory=list)
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
+    judged: list[Judged] = field(default_factory=list)
     health: dict[NodeId, NodeHealth] = field(default_factory=dict)
     picture: Picture | None = None
     listeners: list[Callable[[], None]] = field(default_factory=list)
@@ -340,6 +344,11 @@ class FakeNode:
         """Resume it if it is paused."""
         self._vm_state(group_id, VmState.PAUSED, VmState.RUNNING)
 
+    async def why_not(self, group_id: GroupId, destination: str | None) -> Sequence[Judged]:
+        """What a test has put there, for every other node or for one."""
+        judged = self._world.judged
+        return [one for one in judged if destination in (None, one.candidate.name)]
+
     async def discard_virtual_machine(self, group_id: GroupId) -> None:
         """Forget it."""
         self._world.vms.pop(group_id, None)
@@ -449,11 +458,11 @@ def running_fake_cluster(directory: Path, nodes: int = 2) -> Iterator[FakeWorld]
     thread = threading.Thread(target=loop.run_forever, name="fake cluster")
     thread.start()
     try:
-        world = asyncio.run_coroutine_threadsafe(start_fake_cluster(directory, nodes), loop).result(10)
+        world = asyncio.run_coroutine_threadsafe(start_fake_cluster(directory, nodes), loop).result(PATIENCE)
         try:
             yield world
         finally:
-            asyncio.run_coroutine_threadsafe(stop_fake_cluster(world), loop).result(10)
+            asyncio.run_coroutine_threadsafe(stop_fake_cluster(world), loop).result(PATIENCE)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.unit.dcerpc.world import until
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.events import Change, EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
@@ -130,7 +131,7 @@ def test_a_node_that_stops_does_not_wait_for_a_silent_database(monkeypatch: pyte
 
         keeper = Audit(NODE, write)
         keeper.note(call())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await keeper.close()
 
     asyncio.run(main())

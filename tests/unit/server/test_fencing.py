@@ -129,7 +129,8 @@ def test_a_test_asks_and_switches_nothing(
     client: BlockingClient, agent: FakeAgent, state: str, works: bool, power: str, words: str
 ) -> None:
     agent.set("2", state)
-    client.call("SetNodeFenceAgent", node="node2", agent=agent.NAME, options=OPTIONS, timeout=1)
+    patience = 1 if state == "slow" else 60
+    client.call("SetNodeFenceAgent", node="node2", agent=agent.NAME, options=OPTIONS, timeout=patience)
     answer = client.call("TestNodeFenceAgents", node="node2", host_node="node3")
     assert answer.text("tested_on") == "node3"
     (result,) = answer.objects("results")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.dependencies import NO_DEPENDENCY
 from quorate.clusapi.events import Change, EventKind, EventRecord
@@ -79,7 +80,7 @@ def with_world(test: Callable[[World], Awaitable[None]]) -> None:
         first = await database.create_resource("first", "Generic Script", group)
         second = await database.create_resource("second", "Generic Script", group)
         maker = NoticeMaker(await database.store.range(*SnapshotBuilder.PREFIXES))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await test(World(database, group, first, second, maker))
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import Change
@@ -25,9 +26,11 @@ from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.contract import Put
 from quorate.database.memory import MemoryStore
 from quorate.database.values import KeyRecord, RegistryValue, RegistryValues
+from quorate.server import notification_shares
 from quorate.server.notices import News
 from quorate.server.notification_hub import NotificationHub
 from quorate.server.notification_ports import MAX_WISHES, BatchPort, FirstWish, NotifyPort, SecondWish
+from quorate.server.notification_shares import Shares
 from quorate.server.registry_notices import KeyChange
 
 _T = ObjectType
@@ -38,6 +41,7 @@ ADDED = Notice(_T.CLUSTER, ClusterFlag.GROUP_ADDED, "", "g", "web")
 RESOURCE = Notice(_T.GROUP, GroupFlag.RESOURCE_ADDED, "g", "r", "disk", "g", "Physical Disk")
 VALUE = Notice(_T.REGISTRY, RegistryFlag.VALUE, "Groups\\g", "Groups\\g", "Groups\\g")
 ALL = int(Change.ALL)
+ANYBODY = sids_of(full_access=False)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +76,8 @@ def test_a_wish_is_told_what_fits_it(wish: FirstWish | SecondWish, told: set[Not
 
 def with_port(test: Callable[[NotifyPort], Awaitable[None]], generation: int = 1, limit: int = 8) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10):
-            await test(NotifyPort(generation, limit))
+        async with asyncio.timeout(PATIENCE):
+            await test(NotifyPort(generation, ANYBODY, limit))
 
     asyncio.run(main())
 
@@ -197,12 +201,39 @@ def test_a_batch_port_keeps_no_more_than_some_megabytes() -> None:
 
 
 def test_a_port_takes_only_so_many_wishes() -> None:
-    port = NotifyPort(1)
+    port = NotifyPort(1, ANYBODY)
     for number in range(MAX_WISHES):
         port.add(FirstWish(number, ALL, _T.CLUSTER))
     with pytest.raises(ClusterError) as caught:
         port.add(FirstWish(0, ALL, _T.CLUSTER))
     assert caught.value.status == Status.ERROR_NO_SYSTEM_RESOURCES
+
+
+def test_a_user_has_only_so_many_ports_and_filters_and_another_one_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in {"PORTS": 6, "PORTS_OF_USER": 3, "BATCH_PORTS_OF_USER": 1, "WISHES_OF_USER": 4}.items():
+        monkeypatch.setattr(notification_shares, name, most)
+    shares, ports = Shares(), [NotifyPort(1 + number % 2, ANYBODY) for number in range(9)]
+
+    def is_refused(what: Callable[..., None], *arguments: object) -> bool:
+        try:
+            what(*arguments)
+        except ClusterError as error:
+            assert error.status == Status.ERROR_NO_SYSTEM_RESOURCES
+            return True
+        return False
+
+    assert [is_refused(shares.enter, port, "alice") for port in ports[:4]] == [False, False, False, True]
+    assert [is_refused(shares.enter, BatchPort("a", ANYBODY), "alice") for _ in range(2)] == [False, True]
+    assert [is_refused(shares.enter, port, "bob") for port in ports[4:7]] == [False, False, True], "six in all"
+    for number in range(4):
+        shares.check_wish(ports[number % 2])
+        ports[number % 2].add(FirstWish(number, ALL, _T.CLUSTER))
+    assert [is_refused(shares.check_wish, ports[number]) for number in (0, 2, 4)] == [True, True, False]
+    shares.leave(ports[0])
+    shares.leave(ports[0])
+    assert not is_refused(shares.check_wish, ports[1])
+    assert not is_refused(shares.enter, ports[7], "alice")
+    assert len(shares) == 6
 
 
 # --- The hub -------------------------------------------------------------------------------------------------------
@@ -213,7 +244,7 @@ def with_hub(test: Callable[[ClusterDatabase, NotificationHub], Awaitable[None]]
         database = ClusterDatabase(MemoryStore())
         await database.create_cluster("demo")
         await database.add_node("node1")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await test(database, NotificationHub(database))
             assert not [task for task in asyncio.all_tasks() if task.get_name() == "notifications"]
 
@@ -222,9 +253,9 @@ def with_hub(test: Callable[[ClusterDatabase, NotificationHub], Awaitable[None]]
 
 def test_the_hub_follows_as_long_as_there_is_a_port() -> None:
     async def test(database: ClusterDatabase, hub: NotificationHub) -> None:
-        first, second = NotifyPort(1), NotifyPort(2)
-        await hub.open(first)
-        await hub.open(second)
+        first, second = NotifyPort(1, ANYBODY), NotifyPort(2, ANYBODY)
+        await hub.open(first, "alice")
+        await hub.open(second, "alice")
         first.add(FirstWish(1, ALL, _T.CLUSTER))
         second.add(SecondWish(2, _T.CLUSTER, ClusterFlag.RENAME))
         await database.rename_cluster("other")
@@ -235,8 +266,8 @@ def test_the_hub_follows_as_long_as_there_is_a_port() -> None:
         assert (await second.take(9))[0].notice.name == "third"
         await hub.close(second)
         assert hub.ports == 0
-        third = NotifyPort(2)
-        await hub.open(third)
+        third = NotifyPort(2, ANYBODY)
+        await hub.open(third, "alice")
         third.add(SecondWish(2, _T.CLUSTER, ClusterFlag.RENAME))
         await database.rename_cluster("fourth")
         assert [one.notice.name for one in await third.take(9)] == ["fourth"]
@@ -247,8 +278,8 @@ def test_the_hub_follows_as_long_as_there_is_a_port() -> None:
 
 def test_who_comes_back_hears_of_states_that_have_changed_meanwhile() -> None:
     async def test(database: ClusterDatabase, hub: NotificationHub) -> None:
-        port = NotifyPort(1)
-        await hub.open(port)
+        port = NotifyPort(1, ANYBODY)
+        await hub.open(port, "alice")
         port.add(FirstWish(1, ALL, _T.CLUSTER))
         since = hub.sequence
         group = (await database.snapshot()).group("Cluster Group")
@@ -271,8 +302,8 @@ def test_who_comes_back_hears_of_states_that_have_changed_meanwhile() -> None:
 def test_a_gap_in_what_the_hub_hears_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(database: ClusterDatabase, hub: NotificationHub) -> None:
         monkeypatch.setattr("quorate.server.notification_hub._RETRY", 0.0)
-        port = NotifyPort(2)
-        await hub.open(port)
+        port = NotifyPort(2, ANYBODY)
+        await hub.open(port, "alice")
         port.add(SecondWish(1, _T.RESOURCE, ResourceFlag.STATE))
         store = database.store
         assert isinstance(store, MemoryStore)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.peers.certificates import INSTANCE, OTHER_INSTANCE, Authorities
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.addresses import HostPort
 from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
@@ -121,7 +122,7 @@ Scene = Callable[[Cluster], Awaitable[None]]
 
 def play(scene: Scene, directory: Path, authorities: Authorities, access: StoreAccess = ACCESS) -> None:
     async def main() -> None:
-        async with cluster(directory, authorities, access) as made, asyncio.timeout(30):
+        async with cluster(directory, authorities, access) as made, asyncio.timeout(PATIENCE):
             await scene(made)
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import NodeId
@@ -39,7 +40,7 @@ def in_cluster(body: Callable[[ClusterDatabase, Sleepy], Awaitable[None]]) -> No
         database = ClusterDatabase(store)
         await database.create_cluster("demo")
         assert [await database.add_node(name) for name in ("alpha", "beta")] == [NODE1, NODE2]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await body(database, store)
 
     asyncio.run(main())

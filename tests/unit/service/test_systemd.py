@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE
 
 from quorate.service.keeper import NOT_A_MEMBER
 from quorate.service.machine import DEFAULT_RUNTIME
@@ -23,7 +24,7 @@ UNITS = Path(__file__).parents[3] / "packaging" / "systemd"
 def listening(address: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE)
         yield listener
 
 
@@ -55,7 +56,7 @@ def test_the_watchdog_is_fed_from_the_loop_twice_as_often_as_asked(
     async def main(listener: socket.socket) -> None:
         listener.setblocking(False)
         feeding = asyncio.create_task(feed_watchdog())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             for _ in range(3):
                 assert await asyncio.get_running_loop().sock_recv(listener, 100) == b"WATCHDOG=1"
         feeding.cancel()

@@ -128,3 +128,15 @@ def test_phases_and_pauses_become_plain() -> None:
     assert found is not None
     assert found.scenario.steps == (s.Step(s.On("vm1", "giving"), s.KillDaemon("node2", 8.0)),)
     assert [vm.name for vm in found.scenario.setup.vms] == ["vm1"]
+
+
+def test_where_the_dice_fall_otherwise_other_seeds_are_tried() -> None:
+    def judge(scenario: Scenario) -> Failure | None:
+        is_hit = (7 * len(scenario.steps) + scenario.seed) % 5 == 0  # as when each step less shifts every delay
+        kills = [step for step in scenario.steps if isinstance(step.action, s.PowerOff)]
+        return Failure("I2", 299.0) if is_hit and kills else None
+
+    history = dataclasses.replace(long_history(), seed=5)
+    found = shrink(history, judge, lambda: True)
+    assert found is not None
+    assert [step.action for step in found.scenario.steps] == [s.PowerOff("node5", 1.0)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from quorate.simulator.inventory import Assumptions, Inventory, Seeded
-    from quorate.simulator.rehearsal import Drain, Journey, Lose, Rehearsed
+    from quorate.simulator.rehearsed import Drain, Journey, Lose, Rehearsed
 
 _MINUTE: Final = 60.0
 
@@ -25,6 +25,7 @@ def drain_(
     *,
     target: str | None = None,
     force: bool = False,
+    in_turn: bool = False,
     link: str | None = None,
     dirty: Sequence[str] = (),
     seed: int = 1,
@@ -36,11 +37,13 @@ def drain_(
     Parameters
     ----------
     nodes
-        The nodes, separated by commas. Several are drained at the same time.
+        The nodes, separated by commas. Several are drained at the same time, unless --in-turn is given.
     target
         Everything goes to this node, as with `quorate node drain --target`.
     force
         Nothing stays, as with `quorate node drain --force`.
+    in_turn
+        One node after the other, in the order in which they are named; those that are done stay paused.
     link
         What a node's link carries in migrations: 10Gb/s (bits), 1.2GB/s (bytes); what was measured, if left out.
     dirty
@@ -48,14 +51,14 @@ def drain_(
     seed
         Draws what nobody can know: small delays, and the order of what happens at one moment.
     """
-    from quorate.simulator.rehearsal import Drain
+    from quorate.simulator.rehearsed import Drain
 
     inventory, assumptions = _inventory(), _assumptions(link, dirty)
     chosen = _chosen(inventory, nodes)
     to = None if target is None else _known(inventory, target)
     if to in chosen:
         raise _mistake(f"{to} cannot be drained to itself")
-    return _rehearse(inventory, assumptions, Drain(chosen, to, not force), seed)
+    return _rehearse(inventory, assumptions, Drain(chosen, to, not force, in_turn), seed)
 
 
 def lose_(nodes: str, /, *, link: str | None = None, dirty: Sequence[str] = (), seed: int = 1) -> int:
@@ -74,7 +77,7 @@ def lose_(nodes: str, /, *, link: str | None = None, dirty: Sequence[str] = (), 
     seed
         Draws what nobody can know: small delays, and the order of what happens at one moment.
     """
-    from quorate.simulator.rehearsal import Lose
+    from quorate.simulator.rehearsed import Lose
 
     inventory, assumptions = _inventory(), _assumptions(link, dirty)
     chosen = _chosen(inventory, nodes)

@@ -20,6 +20,7 @@ def simulate(
     update: Annotated[bool, Parameter(negative="")] = False,
     story: Annotated[bool, Parameter(negative="")] = False,
     random: int | None = None,
+    planted: str | None = None,
     seed: int = 1,
     jobs: int = 1,
     keep: Path = Path(),
@@ -40,6 +41,8 @@ def simulate(
         Print everything that happens.
     random
         Play so many random histories instead.
+    planted
+        Plant a fault into what decides, by its name or rule, or `all` of them, and see how soon histories show it.
     seed
         The first one's seed; the others' follow.
     jobs
@@ -49,6 +52,12 @@ def simulate(
     shrink
         Seconds for making one short; 0 leaves it as it is.
     """
+    if planted is not None:
+        if files or update or story or random is not None:
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, "--planted plays histories of its own, not files")
+        from quorate.cli.commands.simulate_planted import play_planted
+
+        return play_planted(planted, seed, keep if keep != Path() else None, shrink)
     if random is None and not files:
         raise CallerError(
             Status.ERROR_INVALID_PARAMETER,

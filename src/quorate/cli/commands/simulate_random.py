@@ -1,11 +1,17 @@
 """``quorate simulate --random``: many histories on several processes, and the few that break a law made short."""
 
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from quorate.cli import output
@@ -21,46 +27,93 @@ from quorate.simulator.tally import Tally, Told
 from quorate.simulator.world import Options, run
 
 _BATCH: Final = 20
-"""Histories that a process plays at a time."""
+"""Histories that a process plays at a time, at most."""
+_LISTEN: Final = 0.2
+"""Seconds after which a Ctrl-C is heard at the latest."""
 _SHORTENED: Final = 3
 """Of so many histories that break a law a short one is made; more of them seldom tell more."""
 _SHAPE: Final = Shape()
 
 
 def play_random(number: int, seed: int, jobs: int, keep: Path, shrink: float) -> int:
-    """Play histories and print what they had; give the exit code."""
+    """Play histories and print what they had; give the exit code. Ctrl-C ends it at once, and tells of those played."""
     if number < 1 or jobs < 1 or shrink < 0:
         raise CallerError(
             Status.ERROR_INVALID_PARAMETER, "--random and --jobs are at least 1, and --shrink is not negative"
         )
     tally = Tally()
+    kept: list[_Kept] = []
     begun = time.monotonic()
-    for told in _played(number, seed, jobs):
-        tally.add(told)
-        _show_progress(tally, number, begun)
-    seconds = time.monotonic() - begun
-    tally.broken.sort(key=lambda told: told.seed)
-    kept = [_kept(told, keep, shrink if index < _SHORTENED else 0.0) for index, told in enumerate(tally.broken)]
-    _print(tally, kept, seed, seconds)
+    is_interrupted = False
+    try:
+        for told in _played(number, seed, jobs):
+            tally.add(told)
+            _show_progress(tally, number, begun)
+        seconds = time.monotonic() - begun
+        tally.broken.sort(key=lambda told: told.seed)
+        for told in tally.broken:
+            kept.append(_kept(told, keep, shrink if len(kept) < _SHORTENED else 0.0))
+    except KeyboardInterrupt:
+        is_interrupted = True
+        seconds = time.monotonic() - begun
+        kept += [_kept(told, keep, 0.0) for told in tally.broken[len(kept) :]]
+    _print(_facts(tally, kept, seed, seconds, is_interrupted), tally, kept)
+    if is_interrupted:
+        return output.EXIT_INTERRUPTED
     return output.EXIT_FAULT if tally.broken else output.EXIT_SUCCESS
 
 
 def _played(number: int, seed: int, jobs: int) -> Iterator[Told]:
     """Play so many histories, in processes of their own if several may work at once."""
-    batches = [range(first, min(first + _BATCH, seed + number)) for first in range(seed, seed + number, _BATCH)]
+    size = max(1, min(_BATCH, number // (4 * jobs)))
+    batches = [range(first, min(first + size, seed + number)) for first in range(seed, seed + number, size)]
     if jobs == 1:
         for batch in batches:
             yield from play_batch(batch)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        waiting: set[Future[list[Told]]] = {pool.submit(play_batch, batch) for batch in batches}
+    with _noted_interrupts() as interrupted, ProcessPoolExecutor(jobs, initializer=_serve) as pool:
         try:
+            waiting: set[Future[list[Told]]] = {pool.submit(play_batch, batch) for batch in batches}
             while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done, waiting = wait(waiting, timeout=_LISTEN, return_when=FIRST_COMPLETED)
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
                 for future in done:
                     yield from future.result()
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.kill()  # what they would still play is wanted by nobody
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[threading.Event]:
+    """Note Ctrl-C, as long as there is a pool: an exception that comes in the middle of a fork is lost in its hooks."""
+    seen = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _serve() -> None:
+    """Begin as a process of the pool: it ends when the one that started it does, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a process of a pool has one"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(output.EXIT_INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def play_batch(seeds: range) -> list[Told]:
@@ -73,21 +126,38 @@ def play_one(seed: int) -> Told:
     """Play the history of one seed."""
     history = playing.history(seed, _SHAPE)
     begun = time.monotonic()
-    played = run(history.setup, history.steps, history.seed, history.until, options=Options())
+    try:
+        played = run(history.setup, history.steps, history.seed, history.until, options=Options())
+    except Exception as error:
+        error.add_note(f"in the random history of seed {seed}")
+        raise
     return Told.of(played, time.monotonic() - begun)
 
 
-def _kept(told: Told, directory: Path, seconds: float) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A history that broke a law, in a file."""
+
+    path: Path
+    how: str
+    """How short it is."""
+
+
+def _kept(told: Told, directory: Path, seconds: float) -> _Kept:
     """Write a history that breaks a law into a file, made short if there is time for it."""
     history = playing.history(told.seed, _SHAPE)
     end = time.monotonic() + seconds
     with no_logs():
         shrunk = playing.shrink_history(history, lambda: time.monotonic() < end) if seconds else None
     scenario: Scenario = history if shrunk is None else shrunk.scenario
+    title = f"Seed {told.seed}: {told.broken if shrunk is None else shrunk.failure}"
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"seed-{told.seed}.txt"
-    path.write_text(unparse(replace(scenario, title=f"Seed {told.seed}: {told.broken}")), encoding="utf-8")
-    return path
+    path.write_text(unparse(replace(scenario, title=title)), encoding="utf-8")
+    how = f"{len(scenario.steps)} steps"
+    if shrunk is not None:
+        how += f" of {len(history.steps)}, after {shrunk.runs} tries{'' if shrunk.is_least else ', when time was up'}"
+    return _Kept(path, how)
 
 
 def _show_progress(tally: Tally, number: int, begun: float) -> None:
@@ -100,31 +170,38 @@ def _show_progress(tally: Tally, number: int, begun: float) -> None:
     sys.stderr.flush()
 
 
-def _print(tally: Tally, kept: list[Path], seed: int, seconds: float) -> None:
-    medians = tally.medians()
-    facts: JsonObject = {
+def _facts(tally: Tally, kept: list[_Kept], seed: int, seconds: float, is_interrupted: bool) -> JsonObject:
+    return {
         "histories": tally.histories,
         "seed": seed,
         "seconds": round(seconds, 1),
+        "interrupted": is_interrupted,
         "had": {**tally.had},
         "in all": {**tally.totals},
-        "median": {**medians},
+        "median": {**tally.medians()},
+        "least": {**tally.least()},
         "broken": [
-            {"seed": told.seed, "violation": told.broken, "file": str(path)}
-            for told, path in zip(tally.broken, kept, strict=True)
+            {"seed": told.seed, "violation": told.broken, "file": str(one.path)}
+            for told, one in zip(tally.broken, kept, strict=True)
         ],
     }
+
+
+def _print(facts: JsonObject, tally: Tally, kept: list[_Kept]) -> None:
     if session.json:
         output.print_json(facts)
         return
-    title = f"{tally.histories} histories, seeds {seed} to {seed + tally.histories - 1}, in {seconds:.0f} s"
+    title = f"{tally.histories} histories, from seed {facts['seed']}, in {facts['seconds']:.0f} s"
     columns = ("What happened", "Histories", "In all")
     output.console().print(output.table(title, columns, tally.rows(), right=("Histories", "In all")))
-    what = ", ".join(f"{number} {name}" for name, number in medians.items())
-    slowest = (
-        "" if tally.slowest is None else f"; the slowest, seed {tally.slowest.seed}, {tally.slowest.seconds:.1f} s"
-    )
-    output.say(f"Median of a history: {what}{slowest}.", {})
-    for told, path in zip(tally.broken, kept, strict=True):
-        output.say(f"seed {told.seed}: {told.broken}\n  kept in {path}", {})
-    output.say(f"{len(tally.broken)} broke a law." if tally.broken else "No law was broken.", {})
+    least = tally.least()
+    rows = [(name, str(number), str(least[name])) for name, number in tally.medians().items()]
+    columns = ("Of a history", "Median", "Least")
+    output.console().print(output.table("", columns, rows, right=("Median", "Least")))
+    if tally.slowest is not None:
+        output.say(f"The slowest: seed {tally.slowest.seed}, {tally.slowest.seconds:.1f} s.", {})
+    for told, one in zip(tally.broken, kept, strict=True):
+        output.say(f"seed {told.seed}: {told.broken}", {})
+        output.say(f"  {one.path} ({one.how}); play it: quorate simulate --story {one.path}", {})
+    broke = f"{len(tally.broken)} broke a law" if tally.broken else "No law was broken"
+    output.say(f"{broke}{', and it was interrupted' if facts['interrupted'] else ''}.", {})

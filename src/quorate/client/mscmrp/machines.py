@@ -173,7 +173,14 @@ async def list_all(session: Session, inputs: Values) -> Outputs:
 async def get_progress(session: Session, inputs: Values) -> Outputs:
     """How far the migration of one is."""
     machine = await find(session, inputs.text("vm"))
-    return {"progress": machine.progress().to_json(), "node": machine.resource.node or machine.group.node.name}
+    progress, node = machine.progress(), machine.resource.node or machine.group.node.name
+    if (
+        not progress.is_running
+    ):  # it may have ended since the owner was told: who is told of the end is told the new one
+        async with session.opened(GROUP, machine.group.id) as handle:
+            state = await session.call(g.GET_GROUP_STATE, HandleIn(handle), f'virtual machine "{machine.group.name}"')
+        node = state.node_name or node
+    return {"progress": progress.to_json(), "node": node}
 
 
 async def delete(session: Session, inputs: Values) -> Outputs:

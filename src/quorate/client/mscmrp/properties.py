@@ -4,21 +4,16 @@ from contextlib import suppress
 
 from quorate.clusapi.property_lists import Property, PropertyList, PropertyListError, parse_property_list
 
-_MARK = bytes(4)
+_NOTHING = bytes(4)
 
 
 def told_properties(*lists: bytes | None) -> PropertyList:
-    """The properties of several lists together; of those that come twice, the first.
-
-    Some servers send an end mark more than there are properties.
-    """
+    """The properties of several lists together; of those that come twice, the first."""
     found: dict[str, Property] = {}
     for data in lists:
-        for candidate in (data or _MARK, (data or _MARK).removesuffix(_MARK)):
-            with suppress(PropertyListError):
-                for item in parse_property_list(candidate):
-                    found.setdefault(item.name.casefold(), item)
-                break
+        with suppress(PropertyListError):
+            for item in parse_property_list(data or _NOTHING):
+                found.setdefault(item.name.casefold(), item)
     return PropertyList(tuple(found.values()))
 
 

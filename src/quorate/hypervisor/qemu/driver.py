@@ -12,18 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from quorate.clusapi.errors import CallerError, ClusterError, FaultError, RefusalError
+from quorate.clusapi.errors import ClusterError, FaultError
+from quorate.clusapi.host_sight import GuestSight, HostSight
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.builtin_guest import build_rom
 from quorate.hypervisor.contract import HostFacts, Incoming, Instance, LaunchRequest, Progress, Restore, VmPaths
-from quorate.hypervisor.definition import BuiltinGuest, Firmware, KernelGuest, NicKind, VmDefinition, volume_path
+from quorate.hypervisor.definition import BuiltinGuest, Firmware, VmDefinition, volume_path
 from quorate.hypervisor.pinned import Accelerator, Pinned
 from quorate.hypervisor.qemu.accelerator import find_accelerator
 from quorate.hypervisor.qemu.arguments import HostSide, build_arguments
+from quorate.hypervisor.qemu.cpu_features import EVERYTHING, CpuFeatures, feature_names
+from quorate.hypervisor.qemu.file_sight import huge_pages, look_at_files
 from quorate.hypervisor.qemu.files import remove_files, tail
 from quorate.hypervisor.qemu.host import QemuBinary, examine, memory, uefi_files
 from quorate.hypervisor.qemu.instance import QemuInstance
+from quorate.hypervisor.qemu.network_sight import look_at_networks
 from quorate.hypervisor.qemu.process import (
     ProcessHandle,
     RunFile,
@@ -33,7 +37,7 @@ from quorate.hypervisor.qemu.process import (
     spawn,
     start_time,
 )
-from quorate.hypervisor.whole_files import file_faults, made_beside, words
+from quorate.hypervisor.whole_files import file_faults, made_beside
 
 _START_DEADLINE: Final = 15.0
 _PREFAULT_BYTES_PER_SECOND: Final = 200 << 20  # the slowest seen is 350 MB/s
@@ -64,6 +68,7 @@ class QemuHypervisor:
         self._settings = settings
         self._binary: QemuBinary | None = None
         self._accelerator: Accelerator | None = None
+        self._features: CpuFeatures | None = None
         self._examining = asyncio.Lock()
 
     async def host_facts(self) -> HostFacts:
@@ -88,19 +93,44 @@ class QemuHypervisor:
             size += _TCG_PADDING
         return Pinned(binary.newest_machine, accelerator, self._cpu_model(accelerator), size)
 
-    async def check_can_run(self, definition: VmDefinition, pinned: Pinned, *, running_here: bool = False) -> None:
-        """Refuse what this host cannot run."""
+    async def learn(self) -> None:
+        """Find out which CPU features guests can have here."""
+        features, accelerator = await self._cpu_features()
+        await features.learn((EVERYTHING, self._cpu_model(accelerator)))
+
+    async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
+        """Look what this host has for a VM."""
         binary, accelerator = await self._examined()
-        if reason := self._obstacle(definition, pinned, binary, accelerator):
-            raise RefusalError(Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES, reason)
-        if reason := await asyncio.to_thread(self._missing_file, definition):
-            raise RefusalError(Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_INCOMPATIBLE_NODES, reason)
-        needed, (_, free) = pinned.memory_bytes + _OVERHEAD, memory()
-        if not running_here and needed > free:
-            raise RefusalError(
-                Status.ERROR_CLUSTER_RESOURCE_VETOED_MOVE_NOT_ENOUGH_RESOURCES_ON_DESTINATION,
-                f"{definition.name} needs {needed >> 20} MiB here, {free >> 20} MiB are free",
-            )
+        features, _ = await self._cpu_features()
+        settings = self._settings
+        return HostSight(
+            kind="qemu",
+            version=binary.version,
+            accelerator=accelerator.value,
+            machine_types=binary.machine_types,
+            memory_free=memory()[1],
+            overhead=_OVERHEAD,
+            cpu_features=features.known(EVERYTHING),
+            loses_writes=_loses_writes(pinned.accelerator, binary.version, pinned.memory_bytes),
+            lacks_firmware=definition.firmware is Firmware.UEFI and uefi_files() is None,
+            networks=tuple(look_at_networks(definition.nics, settings.switches)),
+            files=await asyncio.to_thread(look_at_files, definition, settings.storages),
+            huge_pages=huge_pages(),
+        )
+
+    async def look_at(self, instance: Instance | None, definition: VmDefinition, pinned: Pinned) -> GuestSight:
+        """Look what a VM of this host has been given."""
+        files = await asyncio.to_thread(look_at_files, definition, self._settings.storages)
+        if instance is None:
+            return GuestSight(files=files)
+        said, (features, _) = await asyncio.gather(instance.sight(), self._cpu_features())
+        model = features.known(pinned.cpu_model)
+        return GuestSight(
+            version=said.version,
+            cpu_features=None if model is None else model - feature_names(said.withheld),
+            blocked=said.blocked,
+            files=files,
+        )
 
     async def launch(self, request: LaunchRequest, report: Progress | None = None) -> Instance:
         """Start a QEMU with its vCPUs stopped."""
@@ -174,35 +204,12 @@ class QemuHypervisor:
     def _cpu_model(self, accelerator: Accelerator) -> str:
         return self._settings.cpu_model or _CPU_MODELS[accelerator]
 
-    def _obstacle(
-        self, definition: VmDefinition, pinned: Pinned, binary: QemuBinary, accelerator: Accelerator
-    ) -> str | None:
-        version = ".".join(map(str, binary.version))
-        if pinned.accelerator is Accelerator.KVM and accelerator is not Accelerator.KVM:
-            return f"{definition.name} was started under KVM, which does not run guests on this host"
-        if pinned.machine_type not in binary.machine_types:
-            return f"{definition.name} is a {pinned.machine_type}, which QEMU {version} of this host does not know"
-        if _loses_writes(pinned.accelerator, binary.version, pinned.memory_bytes):
-            return f"with {pinned.memory_bytes} bytes of memory QEMU {version} without KVM would lose guest writes"
-        if definition.firmware is Firmware.UEFI and uefi_files() is None:
-            return f"{definition.name} starts with UEFI, and no OVMF is installed on this host"
-        for nic in definition.nics:
-            if nic.kind is NicKind.SWITCH and nic.target not in self._settings.switches:
-                return f"{definition.name} is plugged into the switch {nic.target}, which this host does not have"
-        return None
-
-    def _missing_file(self, definition: VmDefinition) -> str | None:
-        try:
-            paths = [volume_path(disk, self._settings.storages) for disk in definition.disks]
-        except CallerError as error:
-            return error.sentence
-        if isinstance(definition.guest, KernelGuest):
-            paths += [definition.guest.kernel, *([definition.guest.initrd] if definition.guest.initrd else [])]
-        try:
-            missing = [str(path) for path in paths if not path.exists()]
-        except OSError as error:
-            return f"{definition.name} needs a file that this host cannot reach: {words(error)}"
-        return f"{definition.name} needs {missing[0]}, which this host does not have" if missing else None
+    async def _cpu_features(self) -> tuple[CpuFeatures, Accelerator]:
+        binary, accelerator = await self._examined()
+        if self._features is None:
+            kept = self._settings.cache.with_name("cpu-features.json")
+            self._features = CpuFeatures(binary.path, binary.version, accelerator, kept)
+        return self._features, accelerator
 
     # --- starting ---
 

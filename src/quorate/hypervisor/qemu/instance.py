@@ -24,6 +24,7 @@ from quorate.hypervisor.contract import (
     MigrationStatus,
     Mute,
     PassStarted,
+    ProcessSight,
     Progress,
     RunState,
     Speaking,
@@ -128,6 +129,19 @@ class QemuInstance:
     async def reset(self) -> None:
         """Press the reset button."""
         await self._monitor.execute("system_reset")
+
+    async def sight(self) -> ProcessSight:
+        """Ask for what the first vCPU lacks of its model, and what blocks a migration; neither makes the guest wait."""
+        cpus, transfer = await asyncio.gather(
+            self._monitor.execute("query-cpus-fast"), self._monitor.execute("query-migrate")
+        )
+        withheld: object = []
+        if isinstance(cpus, list) and cpus and isinstance(cpus[0], Mapping):
+            asked = {"path": cpus[0].get("qom-path"), "property": "unavailable-features"}
+            with suppress(FaultError):  # a QEMU that does not know the property withholds nothing that it tells of
+                withheld = await self._monitor.execute("qom-get", asked)
+        blocked = transfer.get("blocked-reasons", []) if isinstance(transfer, Mapping) else []
+        return ProcessSight(self._monitor.version, frozenset(_texts(withheld)), tuple(_texts(blocked)))
 
     async def announce(self) -> None:
         """Have the network cards announce their addresses."""
@@ -318,3 +332,7 @@ class QemuInstance:
 def _obituary(code: int | None, last_words: str) -> str:
     how = "has ended" if code is None else f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return f"QEMU {how}" + (f": {last_words}" if last_words else "")
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

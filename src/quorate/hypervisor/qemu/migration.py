@@ -21,6 +21,7 @@ its own disks locked; with ``late-block-activate`` they are taken at `cont`, as 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,7 @@ _SWITCHOVER_ACK_SINCE: Final[Version] = (8, 1, 0)
 _WAITING: Final = ("switchover-ack", "pause-before-switchover")
 _FILE_URI_SINCE: Final[Version] = (8, 2, 0)
 _LEAST_BYTES: Final = 2 << 20  # less says little about a speed
+_SPEED_SECONDS: Final = 0.1  # a speed is measured over so long: sockets take megabytes at once, then none for a while
 _LEAST_SECONDS: Final = 0.02  # shorter says little about a dirty rate
 
 
@@ -117,7 +119,7 @@ class Rates:
     """
 
     def __init__(self) -> None:
-        self._copy_mark: tuple[float, int, int] | None = None  # when, bytes copied, bytes of zero pages
+        self._copy_marks: deque[tuple[float, int, int]] = deque()  # when, bytes copied, bytes of zero pages
         self._copy_rate = 0.0
         self._rough_rate = 0.0  # of zero pages mostly: better than nothing
         self._pass = 0
@@ -138,19 +140,22 @@ class Rates:
 
         Pages of zeros are nearly free: a stretch with many of them says little about what the rest will take.
         """
-        if self._copy_mark is None:
-            self._copy_mark = (self._pass_began, 0, 0) if self._pass else (now, copied, zero)
-        since, copied_before, zero_before = self._copy_mark
+        marks = self._copy_marks
+        if not marks:
+            marks.append((self._pass_began, 0, 0) if self._pass else (now, copied, zero))
+        while len(marks) > 1 and now - marks[1][0] >= _SPEED_SECONDS:
+            marks.popleft()
+        since, copied_before, zero_before = marks[0]
         new, new_zero = copied - copied_before, zero - zero_before
         if now > since and new + new_zero >= _LEAST_BYTES:
             if new > new_zero:
-                speed = new / (now - since)
-                self._copy_rate = (self._copy_rate + speed) / 2 if self._copy_rate else speed
+                self._copy_rate = new / (now - since)
             else:
                 self._rough_rate = (new + new_zero) / (now - since)
-            self._copy_mark = now, copied, zero
+            marks.append((now, copied, zero))
         elif not remaining:
-            self._copy_mark = now, copied, zero  # it idles: that says nothing about its speed either
+            marks.clear()  # it idles: that says nothing about its speed either
+            marks.append((now, copied, zero))
         return self._copy_rate or self._rough_rate
 
     def dirtied(self, done: int, remaining: int, now: float) -> float:

@@ -27,8 +27,8 @@ async def select(call: Call) -> Values:
     kind, about, node = (inputs.optional_text(name) for name in ("kind", "object", "node"))
     query = EventQuery(
         after=inputs.optional_number("after"),
-        since=_moment("since", inputs.optional_text("since")),
-        until=_moment("until", inputs.optional_text("until")),
+        since=moment("since", inputs.optional_text("since")),
+        until=moment("until", inputs.optional_text("until")),
         limit=min(inputs.optional_number("limit") or _PAGE, _MAX_PAGE),
         fits=event_test(call.snapshot, kind, about, node),
     )
@@ -47,14 +47,15 @@ def event_test(snapshot: ClusterSnapshot, kind: str | None, about: str | None, n
     return lambda event: all(test(event) for test in tests)
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def moment(name: str, text: str | None) -> datetime | None:
+    """Read an input that is a moment (RFC 3339, UTC where it does not say). Raises CallerError 87."""
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise _wrong(f"{name}: {text!r} is no moment such as 2026-11-22T10:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _of_kind(kind: str | None) -> EventTest:

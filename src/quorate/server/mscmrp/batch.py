@@ -27,12 +27,7 @@ async def create(wire: WireCall, inputs: HandleIn) -> CreateBatchPortOut:
     it = wire.find(inputs.handle, OpenKey)
     await wire.ask("OpenKey", {"key": it.id, "access": int(KeyAccess.QUERY_VALUE | KeyAccess.NOTIFY)}, it)
     port = BatchPort(it.id, sids_of(full_access=wire.caller.full_access))
-    await wire.notifications.open(port)
-
-    async def run_down() -> None:
-        await wire.notifications.close(port)
-
-    return CreateBatchPortOut(wire.open(OpenBatchPort(it.access, it.id, it.name, port), run_down))
+    return CreateBatchPortOut(await wire.open_port(port, OpenBatchPort(it.access, it.id, it.name, port)))
 
 
 async def get(wire: WireCall, inputs: HandleIn) -> GetBatchNotificationOut:

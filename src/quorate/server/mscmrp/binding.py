@@ -16,6 +16,7 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.operation_types import Access
+from quorate.clusapi.status import Status
 from quorate.dcerpc.errors import NdrError, RpcFault
 from quorate.dcerpc.interfaces import Call, Operation, Served
 from quorate.mscmrp.method import Answered, Method
@@ -65,15 +66,18 @@ class _Bound(Generic[I, O]):
         async def handle(call: Call, inputs: I) -> O:
             wire = entry.enter(call)
             wire.changes = self.method.access is Access.FULL
+            status: int = Status.RPC_S_CALL_FAILED  # of a function that breaks, or is given up by its client
             try:
                 outputs = await self.function(wire, inputs)
+                status = outputs.status
             except (RpcFault, NdrError) as fault:
-                entry.leave(wire, self.method.name, fault.status)
+                status = fault.status
                 raise
             except ClusterError as error:
                 _log.debug("a call was refused", method=self.method.name, sentence=error.sentence)
-                outputs = self.method.failed(error.status)
-            entry.leave(wire, self.method.name, outputs.status)
+                outputs, status = self.method.failed(error.status), error.status
+            finally:
+                entry.leave(wire, self.method.name, status)
             return outputs
 
         return Operation(self.method.declaration, handle, self.method.is_blocking)

@@ -9,6 +9,7 @@ from quorate.clusapi.errors import CallerError
 from quorate.clusapi.operation_values import FieldValue, Values
 from quorate.clusapi.operations import needs_full_access
 from quorate.clusapi.status import Status
+from quorate.dcerpc.errors import RpcFault
 from quorate.dcerpc.interfaces import Call
 from quorate.dcerpc.ndr import ContextHandle
 from quorate.dcerpc.security import Principal
@@ -17,6 +18,7 @@ from quorate.server.dispatcher import Dispatcher, operation_named
 from quorate.server.mscmrp.access import GrantedAccess
 from quorate.server.mscmrp.handles import OpenObject
 from quorate.server.notification_hub import NotificationHub
+from quorate.server.notification_ports import Port
 from quorate.server.services import CallContext, NodeServices
 
 T = TypeVar("T", bound=OpenObject)
@@ -93,6 +95,22 @@ class WireCall:
         """Give the client a handle; ``run_down`` is awaited when it goes away without closing it."""
         self.about = self.about or value.name
         return self.rpc.open_handle(value, run_down)
+
+    async def open_port(self, port: Port, value: OpenObject) -> ContextHandle:
+        """Give the client a handle of a notification port, which is closed with it.
+
+        Raises RefusalError 1450 and RpcFault when there are too many.
+        """
+        await self.notifications.open(port, self.caller.actor)
+
+        async def run_down() -> None:
+            await self.notifications.close(port)
+
+        try:
+            return self.open(value, run_down)
+        except RpcFault:
+            await run_down()
+            raise
 
     def close(self, handle: ContextHandle, kind: type[T]) -> T:
         """Forget a handle. Raises as `find` does."""

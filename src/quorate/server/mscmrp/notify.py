@@ -20,8 +20,9 @@ from quorate.clusapi.notifications import (
     ObjectType,
     ResourceFlag,
 )
-from quorate.clusapi.security_descriptors import KeyAccess
+from quorate.clusapi.security_descriptors import KeyAccess, sids_of
 from quorate.clusapi.status import Status
+from quorate.dcerpc.errors import FaultCode, RpcFault
 from quorate.dcerpc.ndr import ContextHandle
 from quorate.mscmrp import notify_methods as methods
 from quorate.mscmrp.notify_methods import (
@@ -89,13 +90,8 @@ class OpenNotifyPort(OpenObject):
 
 def _creates(generation: int) -> Callable[[WireCall, NoIn], Awaitable[OpenOut]]:
     async def create(wire: WireCall, inputs: NoIn) -> OpenOut:
-        port = NotifyPort(generation)
-        await wire.notifications.open(port)
-
-        async def run_down() -> None:
-            await wire.notifications.close(port)
-
-        return OpenOut(handle=wire.open(OpenNotifyPort(GrantedAccess.READ, "", "", port), run_down))
+        port = NotifyPort(generation, sids_of(full_access=wire.caller.full_access))
+        return OpenOut(handle=await wire.open_port(port, OpenNotifyPort(GrantedAccess.READ, "", "", port)))
 
     return create
 
@@ -130,7 +126,7 @@ async def add_cluster(wire: WireCall, inputs: AddNotifyIn) -> StatusOut:
     port = _port(wire, inputs.handle, _FIRST)
     wire.find(inputs.other, OpenCluster)
     subtree = bool(inputs.filter & Change.REGISTRY_SUBTREE)
-    port.add(FirstWish(inputs.key, inputs.filter, ObjectType.CLUSTER, subtree=subtree))
+    wire.notifications.add(port, FirstWish(inputs.key, inputs.filter, ObjectType.CLUSTER, subtree=subtree))
     return StatusOut()
 
 
@@ -138,7 +134,7 @@ def _adds(kind: type[OpenObject]) -> Callable[[WireCall, AddNotifyIn], Awaitable
     async def add(wire: WireCall, inputs: AddNotifyIn) -> AddNotifyOut:
         port = _port(wire, inputs.handle, _FIRST)
         it = wire.find(inputs.other, kind)
-        port.add(FirstWish(inputs.key, inputs.filter, _TYPES[kind], it.id))
+        wire.notifications.add(port, FirstWish(inputs.key, inputs.filter, _TYPES[kind], it.id))
         return AddNotifyOut(wire.notifications.sequence)
 
     return add
@@ -150,7 +146,8 @@ def _adds_again(kind: type[OpenObject]) -> Callable[[WireCall, ReAddNotifyIn], A
     async def add_again(wire: WireCall, inputs: ReAddNotifyIn) -> StatusOut:
         port = _port(wire, inputs.handle, _FIRST)
         it, type_ = wire.find(inputs.other, kind), _TYPES[kind]
-        port.add(wish := FirstWish(inputs.key, inputs.filter, type_, it.id))
+        wish = FirstWish(inputs.key, inputs.filter, type_, it.id)
+        wire.notifications.add(port, wish)
         state = Notice(type_, _STATE_FLAGS[type_], it.id, it.id, it.name)
         flag = wish.fitting(state) & STATES
         if flag and wire.notifications.has_changed(type_, it.id, inputs.state_sequence):
@@ -166,7 +163,9 @@ async def add_key(wire: WireCall, inputs: AddNotifyKeyIn) -> StatusOut:
     it = wire.find(inputs.other, OpenKey)
     await wire.ask("OpenKey", {"key": it.id, "access": int(KeyAccess.NOTIFY)}, it)
     subtree = inputs.watch_sub_tree or bool(inputs.filter & Change.REGISTRY_SUBTREE)
-    port.add(FirstWish(inputs.key, inputs.filter & OF_REGISTRY, ObjectType.REGISTRY, it.id, subtree))
+    wire.notifications.add(
+        port, FirstWish(inputs.key, inputs.filter & OF_REGISTRY, ObjectType.REGISTRY, it.id, subtree)
+    )
     return StatusOut()
 
 
@@ -189,13 +188,15 @@ async def add_v2(wire: WireCall, inputs: AddNotifyV2In) -> StatusOut:
     """Hear of one object, or of all objects of a type."""
     port = _port(wire, inputs.handle, _SECOND)
     it = wire.find(inputs.other, OpenObject)
+    if type(it) not in _TYPES:
+        raise RpcFault(FaultCode.CONTEXT_MISMATCH, "the context handle stands for a port, and no object")
     try:
         wanted = ObjectType(inputs.filter.object_type)
     except ValueError:
         sentence = f"there are no notifications of objects of type {inputs.filter.object_type}"
         raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence) from None
     target = await _target(wire, it, wanted, is_targeted=inputs.is_targeted_at_object)
-    port.add(SecondWish(inputs.key, wanted, inputs.filter.flags, target))
+    wire.notifications.add(port, SecondWish(inputs.key, wanted, inputs.filter.flags, target))
     return StatusOut()
 
 
@@ -217,7 +218,7 @@ async def add_resource_type(wire: WireCall, inputs: AddNotifyResourceTypeV2In) -
     """Hear of a resource type."""
     port = _port(wire, inputs.handle, _SECOND)
     found = (await wire.services.database.snapshot()).resource_type(inputs.type_name)
-    port.add(SecondWish(inputs.key, ObjectType.RESOURCE_TYPE, inputs.filter, found.name))
+    wire.notifications.add(port, SecondWish(inputs.key, ObjectType.RESOURCE_TYPE, inputs.filter, found.name))
     return StatusOut()
 
 

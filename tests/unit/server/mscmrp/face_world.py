@@ -36,7 +36,7 @@ from quorate.server.mscmrp.face import MscmrpFace
 from quorate.server.services import CallContext
 
 PASSWORD = "secret"
-LIMIT = 20.0
+LIMIT = 120.0
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O", bound=Answered)  # noqa: E741
 

@@ -11,6 +11,7 @@ from quorate.clusapi.control_codes import (
     CLUSCTL_GROUP_GET_RO_COMMON_PROPERTIES,
     CLUSCTL_GROUP_SET_COMMON_PROPERTIES,
 )
+from quorate.clusapi.operation_values import Values
 from quorate.clusapi.property_lists import (
     PropertyFormat,
     PropertyList,
@@ -44,6 +45,7 @@ from quorate.mscmrp.shapes import (
     TwoHandlesIn,
 )
 from quorate.mscmrp.types import CreateGroupInfo
+from quorate.server.dispatcher import Dispatcher
 from quorate.server.mscmrp.access import MAXIMUM_ALLOWED, GrantedAccess
 from quorate.server.mscmrp.face import HANDLERS
 from quorate.server.mscmrp.unanswered import REASONS
@@ -190,6 +192,25 @@ def test_every_call_is_told_with_its_object_and_its_status() -> None:
             ("GroupControl", "web1", 0, True),
         ]
         assert {(item.caller.actor, item.source) for item in world.answered} == {("alice", "127.0.0.1")}
+
+    with_face(test)
+
+
+def test_a_call_that_breaks_is_a_fault_is_told_too_and_breaks_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*arguments: object) -> Values:
+        raise ZeroDivisionError
+
+    async def test(world: FaceWorld) -> None:
+        async with world.user() as user:
+            handle = await user.group("web1")
+            with monkeypatch.context() as patch:
+                patch.setattr(Dispatcher, "call", broken)
+                with pytest.raises(RpcFault) as fault:
+                    await user.ask(groups.SET_GROUP_NAME, HandleNameIn(handle, "web2"))
+            assert fault.value.code == FaultCode.UNSPECIFIED
+            assert await user.status(groups.GET_GROUP_STATE, HandleIn(handle)) == 0
+        told = [(item.method, item.about, item.status, item.changes) for item in world.answered[1:]]
+        assert told == [("SetGroupName", "web1", 1726, True), ("GetGroupState", "web1", 0, False)]
 
     with_face(test)
 

@@ -14,6 +14,7 @@ from quorate.clusapi.registry_batch import RegistryCommand, parse_batch
 from quorate.clusapi.security_descriptors import ADMINISTRATORS, AccessEntry, SecurityDescriptor
 from quorate.clusapi.status import Status
 from quorate.database.values import RegistryValue
+from quorate.dcerpc.associations import HandleTable
 from quorate.dcerpc.client import RpcClient
 from quorate.dcerpc.errors import FaultCode, RpcFault
 from quorate.dcerpc.initiators import Credentials, Logon
@@ -221,6 +222,29 @@ def test_a_port_is_forgotten_when_its_client_goes_away_while_a_call_waits(blocke
     with_face(test)
 
 
+def test_a_port_that_there_is_no_room_for_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> ContextHandle:
+        raise RpcFault(FaultCode.OUT_OF_MEMORY)
+
+    async def test(world: FaceWorld) -> None:
+        async with world.user() as user:
+            it = await key(user, "")
+            makes: tuple[tuple[Method[Any, Any], object], ...] = (
+                (methods.CREATE_NOTIFY, NoIn()),
+                (methods.CREATE_NOTIFY_V2, NoIn()),
+                (registry.CREATE_BATCH_PORT, HandleIn(it)),
+            )
+            for method, inputs in makes:
+                with monkeypatch.context() as patch:
+                    patch.setattr(HandleTable, "open", full)
+                    with pytest.raises(RpcFault) as caught:
+                        await user.ask(method, inputs)
+                assert caught.value.code == FaultCode.OUT_OF_MEMORY
+                assert not [task for task in asyncio.all_tasks() if task.get_name() == "notifications"]
+
+    with_face(test)
+
+
 def test_ports_and_wishes_that_make_no_sense_are_refused() -> None:
     async def test(world: FaceWorld) -> None:
         async with world.user() as user, world.user("rita") as reader:
@@ -235,6 +259,11 @@ def test_ports_and_wishes_that_make_no_sense_are_refused() -> None:
             for handles in ((group, group), (first, await user.cluster())):
                 with pytest.raises(RpcFault) as caught:
                     await user.ask(methods.ADD_NOTIFY_GROUP, AddNotifyIn(*handles, ALL, 1))
+                assert caught.value.code == FaultCode.CONTEXT_MISMATCH
+            for no_object in (first, second):
+                of_port = AddNotifyV2In(second, no_object, NotifyFilter(ObjectType.NODE, 1), 1, 1, False)
+                with pytest.raises(RpcFault) as caught:
+                    await user.ask(methods.ADD_NOTIFY_V2, of_port)
                 assert caught.value.code == FaultCode.CONTEXT_MISMATCH
             with pytest.raises(RpcFault):
                 await reader.ask(methods.GET_NOTIFY, HandleIn(first))
@@ -254,6 +283,36 @@ def test_who_comes_back_is_told_of_a_state_that_it_may_have_missed() -> None:
             assert await user.status(methods.RE_ADD_NOTIFY_GROUP, old) == 0
             one = await user.ask(methods.GET_NOTIFY, HandleIn(again))
             assert (one.key, one.filter, one.name) == (3, Change.GROUP_STATE, "web1")
+
+    with_face(test)
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_of_a_key_that_somebody_may_not_read_nothing_is_told(generation: int) -> None:
+    async def test(world: FaceWorld) -> None:
+        async with world.user("rita") as user:
+            await world.call("CreateKey", key="a\\secret")
+            only = SecurityDescriptor(dacl=(AccessEntry(0, 2, 0xF003F, ADMINISTRATORS),)).encode()
+            await world.call("SetKeySecurity", key="a\\secret", security_information=4, descriptor=only)
+            cluster = await user.cluster()
+            if generation == 1:
+                port, filter_ = await first_port(user), Change.REGISTRY_NAME | Change.REGISTRY_VALUE
+                add = AddNotifyIn(port, cluster, filter_ | Change.REGISTRY_SUBTREE, 1)
+                assert await user.status(methods.ADD_NOTIFY_CLUSTER, add) == 0
+            else:
+                port = await second_port(user)
+                wanted = NotifyFilter(ObjectType.REGISTRY, 0x1F)
+                add_v2 = AddNotifyV2In(port, cluster, wanted, 1, 1, False)
+                assert await user.status(methods.ADD_NOTIFY_V2, add_v2) == 0
+            await world.call("CreateKey", key="a\\secret\\deeper")
+            await world.call("SetValue", key="a\\secret", name="hush", type=4, data=b"1234")
+            await world.call("SetValue", key="a", name="x", type=4, data=b"1234")
+            if generation == 1:
+                name = (await user.ask(methods.GET_NOTIFY, HandleIn(port))).name
+            else:
+                (told,) = (await user.ask(methods.GET_NOTIFY_V2, HandleIn(port))).notifications or ()
+                name = told.data.name
+            assert name == "a"
 
     with_face(test)
 

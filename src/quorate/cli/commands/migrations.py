@@ -1,0 +1,86 @@
+"""``quorate migrations``: the live migrations that are over."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from quorate.cli import output
+from quorate.cli.commands.moments import parse_moment, parse_sequence, rfc3339
+from quorate.cli.session import session
+from quorate.client.blocking import BlockingClient
+from quorate.clusapi.json_types import JsonObject, json_float, json_int, json_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_PAGE: Final = 500
+_NEWEST: Final = 50
+_COLUMNS: Final = ("Ended (UTC)", "VM", "From", "To", "Result", "Total", "Gap", "Sent in passes", "Asked by")
+
+
+def migrations(*, vm: str | None = None, since: str | None = None, limit: int | None = None) -> int:
+    """Show the live migrations that are over, oldest first: how long they took, and for how long the guest stood.
+
+    The gap is measured from the command that stopped the guest to the one that let it run again, by both nodes. The
+    cluster keeps a thousand migrations of the last thirty days.
+
+    Parameters
+    ----------
+    vm
+        Only of this virtual machine, also of one that is deleted, by name.
+    since
+        Only those that ended since then: how long ago (15m, 2h, 3d), a moment (2026-11-22T10:00), or the sequence of
+        a migration, which --json shows.
+    limit
+        How many at most; without --since the newest 50, if left out.
+    """
+    found = _found(session.client(), vm, since, limit)
+    output.show({"migrations": found}, _page(found) if not session.json else "")
+    return output.EXIT_SUCCESS
+
+
+def _found(client: BlockingClient, vm: str | None, since: str | None, limit: int | None) -> list[JsonObject]:
+    if since is None:
+        return list(client.call("ListMigrations", vm=vm, limit=limit or _NEWEST).objects("migrations"))
+    sequence = parse_sequence(since)
+    moment = rfc3339(parse_moment("--since", since, datetime.now(UTC))) if sequence is None else None
+    after = max(0, (sequence or 0) - 1)
+    found: list[JsonObject] = []
+    while limit is None or len(found) < limit:
+        room = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        page = client.call("ListMigrations", vm=vm, since=moment, after=after, limit=room).objects("migrations")
+        found += page
+        if len(page) < room:
+            break
+        after = json_int(page[-1], "sequence")
+    return found
+
+
+def _page(found: list[JsonObject]) -> "RenderableType":
+    from rich.console import Group
+
+    if not found:
+        return "no migration is over that would be remembered"
+    table = output.table("", _COLUMNS, [_row(one) for one in found], right=("Total", "Gap", "Sent in passes"))
+    return Group(table, *(_reason(one) for one in found if json_text(one, "sentence")))
+
+
+def _row(one: JsonObject) -> tuple[str, ...]:
+    return (
+        _ended(one),
+        json_text(one, "vm"),
+        json_text(one, "source"),
+        json_text(one, "destination"),
+        json_text(one, "result"),
+        "" if one.get("seconds") is None else f"{json_float(one, 'seconds'):.2f} s",
+        "" if one.get("gap_ms") is None else f"{json_float(one, 'gap_ms'):.0f} ms",
+        "" if one.get("bytes") is None else f"{output.size(json_int(one, 'bytes'))} in {json_int(one, 'passes')}",
+        json_text(one, "asked_by"),
+    )
+
+
+def _ended(one: JsonObject) -> str:
+    return json_text(one, "ended").replace("T", " ")[:19]
+
+
+def _reason(one: JsonObject) -> str:
+    return f"{_ended(one)} {json_text(one, 'vm')} {json_text(one, 'result')}: {json_text(one, 'sentence')}"
