@@ -1,6 +1,6 @@
 # One command per intent. `demo` and `test` set up what they need by themselves.
 PYTHON := .venv/bin/python
-SOURCES := src tests scripts/render-tables bench
+SOURCES := src tests scripts/render-tables scripts/render-planted bench
 # Hundreds of processes are started here: each would compile anew whatever it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,7 +19,7 @@ check: ## format, lint, types, layers, unit tests: under a minute, for every com
 	@scripts/setup test
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/ruff check --quiet $(SOURCES)
-	@.venv/bin/mypy
+	@.venv/bin/mypy -n 2
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests/unit
 

@@ -2,7 +2,7 @@
 
 Clusters are rehearsed in the simulator, where production's brains decide and production's transactions are written. CPU
 time is measured, so that a busy machine matters less; counts are exact. The tables of docs/scale.md are written anew,
-between their marks, unless only some sizes are asked for. Each size has a process of its own, for its memory.
+between their marks. Each size has a process of its own, for its memory.
 """
 
 import argparse
@@ -106,13 +106,15 @@ def main() -> int:
             found.append(_in_a_process(nodes, vms))
             sys.stdout.write(f"{found[-1]}\n")
             sys.stdout.flush()
-    tables = "\n".join(_tables(found))
-    if len(found) == len(SIZES):
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    else:
-        sys.stdout.write(tables + "\n")
+    write_down(found)
     return 0
+
+
+def write_down(found: list[Measured]) -> None:
+    """Write the tables into the document."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
+    tables = "\n".join(_tables(found))
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 def _in_a_process(nodes: int, vms: int) -> Measured:
@@ -156,6 +158,7 @@ def measure(nodes: int, vms: int) -> Measured:
 def _decisions(seeded: Seeded) -> tuple[float, float, float]:
     """How long the brains think, on a picture of a cluster in which all is well."""
     world = RehearsedWorld(seeded, 1)
+    world.is_calm = False  # as production looks: at every node each time
     try:
         world.come_up()
         daemon = next(m.daemon for m in world.machines.values() if m.daemon and m.daemon.coordination.is_acting)

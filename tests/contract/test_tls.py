@@ -365,6 +365,7 @@ def test_who_is_slow_at_the_handshake_is_dropped(tmp_path: Path, monkeypatch: py
     with running_rig(tmp_path) as rig, socket.create_connection(("127.0.0.1", rig.port()), timeout=60) as slow:
         slow.sendall(b"\x16\x03\x01\x02\x00")
         assert _received(slow) == b""
+        monkeypatch.undo()
         assert rig.client(rig.user("alice")).call("ListNodes")
 
 
@@ -378,7 +379,7 @@ def shaken(rig: Rig) -> ssl.SSLSocket:
 
 @pytest.mark.parametrize("said", [b"", b"POST /v1/GetStatus HT", b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"])
 def test_who_is_slow_with_a_request_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    monkeypatch.setattr("quorate.server.https._HEAD_TIMEOUT", 0.3)
+    monkeypatch.setattr("quorate.server.https._HEAD_TIMEOUT", 1.0)
     with running_rig(tmp_path) as rig, shaken(rig) as slow:
         slow.sendall(said)
         if said.endswith(b"\r\n"):  # one request is answered; of the next only the beginning comes

@@ -223,7 +223,7 @@ def taker_needs_no_lease(patch: Patch) -> None:
     def may_end(
         subject: observer.Subject, judge: observer.Judge, now: float, *, fenced: bool = False
     ) -> observer.EndVerdict:
-        return honest(subject, replace(judge, is_held=True), now, fenced=fenced)
+        return honest(subject, replace(judge, is_held=True, held_since=0.0), now, fenced=fenced)
 
     patch.setattr(observer, "may_end", may_end)
 

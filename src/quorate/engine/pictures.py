@@ -68,10 +68,12 @@ class Pictures:
         is_fenced: Callable[[NodeId], bool] = lambda node: False,
         now: Callable[[], float] = boottime,
         groups: GroupPictures | None = None,
+        steady: Callable[[], object] = lambda: None,
     ) -> None:
         """See the cluster as node ``me`` does; ``is_fenced`` tells of whom it is proven that he is off.
 
         ``now`` gives CLOCK_BOOTTIME. Those who see the same snapshots may share ``groups``.
+        ``steady`` gives the same object for as long as all leases and their judgement stay the same; None: ask again.
         """
         self._me = me
         self._view = view
@@ -82,6 +84,8 @@ class Pictures:
         self._groups = groups if groups is not None else GroupPictures()
         self._nodes: dict[NodeId, tuple[tuple[object, ...], NodeState, NodeStatus, NodePicture]] = {}
         """With what they were made of."""
+        self._steady = steady
+        self._all_nodes: tuple[tuple[object, ...], dict[NodeId, NodePicture]] = ((), {})
         self._moves: dict[GroupId, tuple[Versioned[MoveRecord], Move]] = {}
 
     def current(self) -> Picture:
@@ -93,7 +97,7 @@ class Pictures:
             now=self._now(),
             clock=self._clock.now(),
             settings=_settings(snapshot),
-            nodes={node.id: self._node(snapshot, node) for node in snapshot.nodes.values()},
+            nodes=self._nodes_of(snapshot),
             groups=self._groups.of(snapshot),
             role=_role(snapshot),
             moves=self._all_moves(snapshot),
@@ -102,6 +106,15 @@ class Pictures:
         )
 
     # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def _nodes_of(self, snapshot: ClusterSnapshot) -> dict[NodeId, NodePicture]:
+        steady = self._steady()
+        made_of = (steady, snapshot.nodes, snapshot.facts, snapshot.cluster)
+        before, nodes = self._all_nodes
+        if steady is None or not before or not all(map(is_, before, made_of)):
+            nodes = {node.id: self._node(snapshot, node) for node in snapshot.nodes.values()}
+            self._all_nodes = (made_of, nodes)
+        return nodes
 
     def _node(self, snapshot: ClusterSnapshot, info: NodeInfo) -> NodePicture:
         facts, lease = snapshot.facts.get(info.id), snapshot.leases.get(info.id)

@@ -6,7 +6,7 @@ one of `Mood.SILENCE` takes the database from some of the nodes, in the ways tha
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from quorate.migration import incoming, outgoing
 from quorate.simulator import steps as s
@@ -14,6 +14,7 @@ from quorate.simulator.dice import Dice
 from quorate.simulator.plots import Author
 from quorate.simulator.setup import Setup
 
+_Side: TypeAlias = Literal["source", "destination"]
 _PAUSES: Final = (0.5, 1.5, 2.5, 4.0, 8.0, 14.0)
 _SOURCE: Final = tuple(
     phase.value
@@ -85,6 +86,10 @@ class AimedAuthor(Author):
         here = self._where[vm]
         return vm, here, self._dice.choice(self._others(here))
 
+    def _at_phase(self, vm: str, phase: str, after: float, action: s.Action, side: _Side = "source") -> None:
+        """Let something happen so many seconds after a side of a migration has entered a phase."""
+        self._steps.append(s.Step(s.On(vm, phase, side, after), action))
+
     def _go(self, at: float, vm: str, to: str) -> None:
         self._command_at(at, s.Migrate(vm, to))
         self._where[vm] = to
@@ -96,7 +101,7 @@ class AimedAuthor(Author):
         for _ in range(2 + dice.below(2)):
             vm, here, there = self._pair()
             self._go(at, vm, there)
-            side: Literal["source", "destination"] = "source" if dice.chance(0.6) else "destination"
+            side: _Side = "source" if dice.chance(0.6) else "destination"
             if dice.chance(0.7):
                 phase = dice.choice(_STANDING if side == "source" else _ARRIVED)
             else:
@@ -137,10 +142,10 @@ class AimedAuthor(Author):
             vm, here, there = self._pair()
             self._go(at, vm, there)
             silence = dice.choice((0.5, 1.5, 7.0))
-            self._when(vm, "source", "giving", s.Database("silent", (here,), silence))
-            if silence < 7.0 and dice.chance(0.7):
+            self._at_phase(vm, "giving", 0.0, s.Database("silent", (here,), silence))
+            if silence < 7.0 and dice.chance(0.5):
                 back = dice.choice((0.2, 1.0))
-                self._steps.append(s.Step(s.On(vm, "giving", "source", 0.05 * dice.draw()), s.KillDaemon(here, back)))
+                self._at_phase(vm, "giving", 0.05 * dice.draw(), s.KillDaemon(here, back))
             at += 30.0
 
     def _by_file(self) -> None:
@@ -173,10 +178,9 @@ class AimedAuthor(Author):
         vm, here, there = self._pair()
         self._command_at(self._begin - 10.0, s.SetCluster("SameSubnetThreshold", 5))
         self._go(self._begin, vm, there)
-        self._when(vm, "source", "giving", s.Database("silent", (here,), 2.5))
-        self._when(vm, "source", dice.choice(("giving", "settling")), s.Cut("cluster", here, there, False, 14.0))
-        late = dice.between(0.0, 3.0)
-        self._steps.append(s.Step(s.On(vm, "resuming", "source", late), s.PowerOff(here, 30.0)))
+        self._at_phase(vm, "giving", 0.0, s.Database("silent", (here,), 2.5))
+        self._at_phase(vm, dice.choice(("giving", "settling")), 0.0, s.Cut("cluster", here, there, False, 14.0))
+        self._at_phase(vm, "resuming", dice.between(0.0, 3.0), s.PowerOff(here, 30.0))
         self._where[vm] = there
 
     def _destination_dies(self) -> None:
@@ -191,8 +195,8 @@ class AimedAuthor(Author):
         phase = dice.choice(("given", "noting yours", "telling", "telling"))
         lost = s.PowerOff(there, None if there in self._doomed else off)
         if dice.chance(0.5):
-            self._when(vm, "source", "giving", s.Cut("cluster", here, there, False, 4.0))
-        self._steps.append(s.Step(s.On(vm, phase, "source", 0.01 * dice.draw()), lost))
+            self._at_phase(vm, "giving", 0.0, s.Cut("cluster", here, there, False, 4.0))
+        self._at_phase(vm, phase, 0.01 * dice.draw(), lost)
 
     def _destination_fails(self) -> None:
         """A destination cannot load its guest, unheard; or it loses it, perhaps with its daemon, just when it runs."""
@@ -202,16 +206,15 @@ class AimedAuthor(Author):
             if dice.chance(0.5):
                 self._fault_at(at - 0.01, s.FailLoad(vm))
                 self._go(at, vm, there)
-                self._when(vm, "source", "giving", s.Cut("cluster", here, there, False, dice.choice((1.5, 5.0))))
+                self._at_phase(vm, "giving", 0.0, s.Cut("cluster", here, there, False, dice.choice((1.5, 5.0))))
             else:
                 self._go(at, vm, there)
                 phase = dice.choice(("starting", "marking"))
                 late = 0.004 * dice.draw()
                 if dice.chance(0.5):
-                    gone = s.KillDaemon(there, 1.0)
-                    self._steps.append(s.Step(s.On(vm, phase, "destination", late), gone))
+                    self._at_phase(vm, phase, late, s.KillDaemon(there, 1.0), "destination")
                     late += 0.5
-                self._steps.append(s.Step(s.On(vm, phase, "destination", late), s.KillQemu(vm, there)))
+                self._at_phase(vm, phase, late, s.KillQemu(vm, there), "destination")
             at += 25.0
 
     def _given_up_unheard(self) -> None:
@@ -219,9 +222,9 @@ class AimedAuthor(Author):
         dice = self._dice
         vm, here, there = self._pair()
         self._go(self._begin, vm, there)
-        self._when(vm, "source", "transfer", s.Cut("cluster", here, there, False, 14.0))
-        self._when(vm, "source", "transfer", s.Cancel(vm))
-        self._steps.append(s.Step(s.On(vm, "transfer", "source", dice.between(0.5, 3.0)), s.KillDaemon(here, 1.0)))
+        self._at_phase(vm, "transfer", 0.0, s.Cut("cluster", here, there, False, 14.0))
+        self._at_phase(vm, "transfer", 0.01 * dice.draw(), s.Cancel(vm))
+        self._at_phase(vm, "transfer", dice.between(0.5, 3.0), s.KillDaemon(here, 1.0))
         self._where[vm] = here
 
     def _both_ways(self) -> None:

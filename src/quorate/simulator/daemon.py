@@ -113,6 +113,7 @@ class Daemon:
             is_fenced=self.world.is_confirmed_off,
             now=self.machine.clock.boottime,
             groups=self.world.group_pictures,
+            steady=self.membership.steady if self.world.is_calm else lambda: None,
         )
         self.owner = Owner(self)
         self.starts = Starts(self)

@@ -95,7 +95,7 @@ class Laws:
         """Virtual CPUs have started."""
         group = qemu.group
         running = self.running.setdefault(group, {})
-        if running:
+        if running and not self._is_excused(qemu):
             other = next(iter(running))
             self._check_excuse(other, f"{self._where(qemu)} starts while {self._where(other)} runs")
         running[qemu] = None
@@ -134,7 +134,10 @@ class Laws:
             raise self.broken("I5", f"{self._where(qemu)} is ended, and the record still names it as its giver's image")
 
     def on_wake(self, qemu: Qemu) -> None:
-        """A host has slept, and runs on before its guard can have looked: nothing short of fencing can prevent it."""
+        """A host has slept, and runs on before its guard can have looked: nothing short of fencing can prevent it.
+
+        So does a `cont` that has reached QEMU before, and that it carries out now.
+        """
         self._excused[qemu] = self._kernel.now + LATENESS
         self._kernel.later(LATENESS + EPSILON, lambda: self._check_later(qemu))
 
@@ -162,8 +165,11 @@ class Laws:
             self._check_excuse(qemu, f"{self._where(qemu)} runs, and {says}")
 
     def _check_excuse(self, qemu: Qemu, sentence: str) -> None:
-        if self._excused.get(qemu, 0.0) < self._kernel.now and qemu.is_running and not self._is_unwatched(qemu.machine):
+        if not self._is_excused(qemu) and qemu.is_running and not self._is_unwatched(qemu.machine):
             raise self.broken("I2", sentence)
+
+    def _is_excused(self, qemu: Qemu) -> bool:
+        return self._excused.get(qemu, 0.0) >= self._kernel.now
 
     def _is_unwatched(self, machine: Machine) -> bool:
         """Nobody is there to keep a deadline that has passed: neither guard nor daemon, only a watchdog would be."""

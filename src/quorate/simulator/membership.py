@@ -259,6 +259,19 @@ class _Judged:
         return same and self.promises is promises and self.since == since
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Steady:
+    """Until when nobody's judgement changes if nothing of this does."""
+
+    news: int
+    promises: promise.Promises
+    since: int
+    until: float
+
+    def is_of(self, news: int, promises: promise.Promises, since: int) -> bool:
+        return self.news == news and self.promises is promises and self.since == since
+
+
 class Membership:
     """The other nodes as this one may judge them, and what it has promised them."""
 
@@ -273,6 +286,7 @@ class Membership:
         self._shown: dict[NodeId, _Shown] = {}
         """What need not be judged anew at each look, as it stays so until a moment that is known."""
         self._verdicts: dict[NodeId, _Judged] = {}
+        self._steady: _Steady | None = None
         self.on_change: Act = lambda: None
         """Called when the state of a node has changed, be it by time alone."""
         self._timer: Timer | None = None
@@ -358,6 +372,22 @@ class Membership:
             until = min(verdict.at, sighting.at + lease.value.duration)
             self._verdicts[node] = _Judged(lease, sighting, self._promises, holder.since_revision, until, verdict)
         return verdict
+
+    def steady(self) -> object:
+        """Give the same object for as long as the judgement of all nodes stays the same."""
+        daemon, keeper = self._daemon, self._daemon.keeper
+        snapshot, now = daemon.view.snapshot, daemon.machine.clock.boottime()
+        known, holder = self._steady, keeper.holder()
+        if not keeper.is_held or keeper.is_joining:
+            return None
+        is_same = known is not None and known.is_of(daemon.view.lease_news, self._promises, holder.since_revision)
+        if known is not None and is_same and now < min(known.until, holder.lease_until):
+            return known
+        others = ((node, lease.value) for node, lease in snapshot.leases.items() if node != daemon.node)
+        ends = [daemon.view.sightings[node].at + lease.duration for node, lease in others if not lease.ended]
+        until = min(ends, default=holder.lease_until)
+        self._steady = _Steady(daemon.view.lease_news, self._promises, holder.since_revision, until)
+        return self._steady if now < until else None
 
     def answer(self, request: promise.Request) -> promise.Answer:
         """Promise, or refuse to."""

@@ -12,6 +12,7 @@ from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import E_FAIL
 from quorate.cluster.failover import GiverWord
 from quorate.database.records import RunState
+from quorate.engine.hosted import to_brain
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
@@ -325,6 +326,13 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         message = OfSession(self.brain.session, epoch=epoch, revision=revision)
         with suppress(ClusterError):  # it is said again until the record is marked
             await self.daemon.call(self.brain.destination, "yours", message, 1.0)
+        self._show_record()
+
+    def _show_record(self) -> None:
+        """Production shows every snapshot, and there is one each second: here what has not changed is shown no more."""
+        ownership = self.daemon.view.snapshot.ownership.get(self.group)
+        if ownership is not None:
+            self.post(e.RecordSeen(to_brain(ownership)))
 
     async def _abandon(self) -> None:
         message = OfSession(self.brain.session, sentence=self.brain.reason or "the migration is over")

@@ -343,23 +343,31 @@ class Owner:
             return
         if held.resource_state is ResourceState.ONLINE_PENDING:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"{held.name} is on its way online")
-        while not await self.daemon.migrations.end_migration(held):
-            pass
-        async with held.lock:
-            if held.instance is None:
-                await held.set_states(ResourceState.OFFLINE, wanted)
+        while True:
+            while not await self.daemon.migrations.end_migration(held):
+                pass
+            async with held.lock:
+                if held.group in self.daemon.migrations.outgoing:
+                    continue  # one has begun while somebody else had the lock
+                held.check_ours()
+                await self._offline_locked(held, how, wanted)
                 return
-            await held.set_states(ResourceState.OFFLINE_PENDING, wanted)
-            held.is_stopping = True
-            try:
-                await self._take_off(held, held.instance, how)
-            except ClusterError:
-                held.is_stopping = False
-                await held.set_states(ResourceState.ONLINE)
-                self.see_to_exited(held)
-                raise
+
+    async def _offline_locked(self, held: Held, how: str, wanted: bool | None) -> None:
+        if held.instance is None:
+            await held.set_states(ResourceState.OFFLINE, wanted)
+            return
+        await held.set_states(ResourceState.OFFLINE_PENDING, wanted)
+        held.is_stopping = True
+        try:
+            await self._take_off(held, held.instance, how)
+        except ClusterError:
             held.is_stopping = False
-            await held.set_states(ResourceState.OFFLINE)
+            await held.set_states(ResourceState.ONLINE)
+            self.see_to_exited(held)
+            raise
+        held.is_stopping = False
+        await held.set_states(ResourceState.OFFLINE)
 
     async def _take_off(self, held: Held, instance: Instance, how: str) -> None:
         match how:

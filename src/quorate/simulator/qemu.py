@@ -218,8 +218,7 @@ class Qemu:
     def go_on(self) -> None:
         """Its host has woken."""
         self._hold_transfer()
-        if self.run is Run.RUNNING:
-            self._laws.on_wake(self)
+        self._laws.on_wake(self)
         if not self.is_frozen:
             self._resume_work()
 

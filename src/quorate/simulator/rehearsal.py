@@ -26,15 +26,19 @@ from quorate.simulator.brains import PRODUCTION
 from quorate.simulator.ending import missing
 from quorate.simulator.inventory import Seeded, listed
 from quorate.simulator.laws import Broken
+from quorate.simulator.machine import Machine
 from quorate.simulator.qemu import Qemu
 from quorate.simulator.rehearsed import Cost, Drain, How, Journey, Lose, NodeRoom, Rehearsed, Trouble, What
 from quorate.simulator.setup import VmSetup
 from quorate.simulator.spare import Uncovered, find_uncovered
 from quorate.simulator.stillness import pass_still_time
+from quorate.simulator.view import View
 from quorate.simulator.world import LOOK, Options, World
 
 WARM_UP: Final = 600.0
 """Seconds at most until everything runs as it does in the real cluster."""
+WHILE_JOINING: Final = 0.4
+"""Seconds between two looks of a node while the simulated cluster comes up."""
 TOGETHER: Final = 0.1
 """Seconds within which all daemons are started: whatever joins later is looked at by all the others."""
 LONGEST: Final = 24 * 3600.0
@@ -79,6 +83,8 @@ class _Place:
 
 class RehearsedWorld(World):
     """A world in which nothing goes wrong but what is rehearsed."""
+
+    is_calm = True
 
     def __init__(self, seeded: Seeded, seed: int) -> None:
         super().__init__(seeded.setup, seed, PRODUCTION, Options(settle=False))
@@ -130,6 +136,11 @@ class RehearsedWorld(World):
     def _cost(self) -> Cost:
         return Cost(self.store.transactions, self.network.asked, self.kernel.events)
 
+    def add_view(self, machine: Machine, view: View) -> None:
+        """While everybody joins, not each of all at each single one of them looks at all the others."""
+        super().add_view(machine, view)
+        view.pause = WHILE_JOINING
+
     def come_up(self) -> None:
         """Start all daemons, and wait until everything is as it is in the real cluster."""
         for machine in self.machines.values():
@@ -137,6 +148,9 @@ class RehearsedWorld(World):
         if not self._until(lambda: not self._asleep() and self._doors_are_open(), WARM_UP, LOOK):
             late = listed([vm.name for vm in self._asleep()])
             self._remarks.append(f"{late}: did not come up in the rehearsal, and count as stopped")
+        for machine in self.machines.values():
+            if machine.daemon is not None:
+                machine.daemon.view.pause = 0.0
         for name in self._seeded.paused:
             self._pause(name)
 

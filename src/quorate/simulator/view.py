@@ -41,6 +41,11 @@ class View:
         self._queue: deque[tuple[float, Commit]] = deque()
         self._not_before = 0.0
         self._is_broken = False
+        self.pause = 0.0
+        """Seconds between two moments at which anybody is told that there is something new."""
+        self._told_at = 0.0
+        self.lease_news = 0
+        """Grows whenever a lease is seen that is new."""
         self._wake: Timer | None = None
         self._callbacks: list[Act] = []
         self.cares: Callable[[tuple[GroupId, ...]], bool] = lambda groups: True
@@ -123,13 +128,15 @@ class View:
         return seen is None or self._clock(arrival) - seen.at > lease.value.duration + MARGIN
 
     def _wake_at(self, arrival: float) -> None:
+        if self.pause:
+            arrival = max(arrival, self._told_at + self.pause)
         if self._wake is None or self._wake.at > arrival:
             if self._wake is not None:
                 self._wake.cancel()
             self._wake = self._kernel.at(arrival, self._tell, self._life)
 
     def _tell(self) -> None:
-        self._wake = None
+        self._wake, self._told_at = None, self._kernel.now
         self.catch_up()
         for arrival, commit in self._queue:
             if self._is_news(commit):
@@ -173,6 +180,7 @@ class View:
             if self._leases is None:
                 self._leases = dict(self._base.leases)
             self._leases[node] = lease
+            self.lease_news += 1
             self._snapshot = None
             self.sightings[node] = Sighting(lease.revision, self._clock(at))
             return
@@ -185,6 +193,7 @@ class View:
         if commit.snapshot.revision != commit.revision:
             self._leases, self._snapshot = dict(self._base.leases), None
         if not commit.groups:  # else it is about no lease
+            self.lease_news += 1
             self._look_at_all(self._clock(at))
 
     def _look_at_all(self, at: float) -> None:

@@ -121,6 +121,9 @@ def run(
 class World:
     """The world while it goes on."""
 
+    is_calm = False
+    """Nobody freezes, nobody's word is given for a node: looks at nodes of which nothing is new need not be made."""
+
     def __init__(self, setup: Setup, seed: int, brains: Brains, options: Options) -> None:
         """Build it: every machine is on, no daemon has been started."""
         self.setup = setup

@@ -43,13 +43,14 @@ class EmptyStreams(AsyncClient):
 
 
 @pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (watching, migration):
-        monkeypatch.setattr(module, "PATIENCE", 0.05)
         monkeypatch.setattr(module, "RETRY_AFTER", 0.01)
 
 
-def test_streams_that_end_without_news_are_not_followed_for_ever() -> None:
+def test_streams_that_end_without_news_are_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (watching, migration):
+        monkeypatch.setattr(module, "PATIENCE", 0.05)
     with pytest.raises(FaultError, match="may still go on"):
         list(MigrationWatch(Scripted(), "web1"))
     with pytest.raises(FaultError, match="may still go on"):

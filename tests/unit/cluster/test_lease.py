@@ -257,3 +257,23 @@ def test_of_many_unanswered_renewals_with_the_same_words_the_first_says_it_all()
     for second in range(1, 5):
         holder = sent(holder, float(second))[0].step(Unanswered(), second + 0.5).state
     assert [one.at for one in holder.maybe] == [1.0]
+
+
+def test_nothing_begins_under_a_lease_that_is_not_held_yet() -> None:
+    holder = held()
+    assert holder.begins_under == "me.1" == holder.incarnation
+    lapsed = holder.noticed(5.0)
+    assert lapsed.incarnation == "me.2" and lapsed.begins_under != "me.2"
+    assert renewed(lapsed, 9.0, 11).begins_under == "me.2"
+    assert first().begins_under != held().begins_under
+
+
+def test_since_when_it_is_held_begins_anew_after_every_break() -> None:
+    holder = held(1.0)
+    assert holder.held_since == 1.0
+    holder = renewed(holder, 4.0, 11)
+    assert holder.held_since == 1.0, "there was no break"
+    carried = holder.step(Promised(8.0, 60.0, capped=False), 8.5).state
+    sending, _ = sent(carried, 10.0)
+    assert sending.life == holder.life, "promises have carried it on"
+    assert sending.step(Answered(12), 10.5).state.held_since == 10.5, "but they are no lease"

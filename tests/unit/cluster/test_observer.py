@@ -97,3 +97,13 @@ STATES = [
 @pytest.mark.parametrize(("lease", "silent", "more", "state"), STATES)
 def test_the_state_of_a_node(lease: LeaseRecord | None, silent: float, more: dict[str, bool], state: NodeState) -> None:
     assert node_state(lease, 100.0, 100.0 + silent, **{"paused": False, **more}) is state
+
+
+def test_who_could_not_read_itself_counts_from_when_its_own_lease_was_held_again() -> None:
+    judge = replace(D, held_since=130.0)
+    verdict = may_end(X, judge, 130.0)
+    assert not verdict.allowed and verdict.at == 135.0 + MARGIN
+    assert may_end(X, judge, 135.0 + MARGIN).allowed
+    assert may_end(X, replace(D, held_since=90.0), AT_ONCE).allowed
+    restarted = replace(judge, since_revision=0)
+    assert may_end(X, restarted, 130.0).at == pytest.approx(130.0 + 5.0 + 240.0 * (1 + DRIFT) + 2 * MARGIN)

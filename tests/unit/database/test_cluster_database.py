@@ -467,6 +467,24 @@ def test_nodes_of_older_versions_count_as_admitted_when_it_is_first_noted() -> N
     with_cluster(body)
 
 
+def test_a_run_state_that_was_lost_never_lands_over_a_later_one() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        ids = await database.create_virtual_machine("web1", "{}", NODE1)
+        mine = await database.get_ownership(ids.group)
+        known = (await database.get_run_state(ids.group)).revision
+        lost = await database.write_run_state(ids.group, mine, RunState(False), over=known)
+        later = await database.write_run_state(ids.group, mine, RunState(True), over=known)
+        assert later > lost > known, "one whose answer was lost is written over"
+        outcome = await database.store.transact(
+            (Compare(keys.ownership(ids.group), mine.revision), Compare(keys.run(ids.group), known)),
+            (Put(keys.run(ids.group), RunState(False).encode()),),
+        )
+        assert not outcome.succeeded, "what it compares with is gone for good"
+        assert (await database.get_run_state(ids.group)).value == RunState(True)
+
+    with_cluster(body)
+
+
 def test_a_run_state_is_written_only_by_the_owner_of_the_moment() -> None:
     async def body(database: ClusterDatabase) -> None:
         ids = await database.create_virtual_machine("web1", "{}", NODE1)

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.status import Status
 from quorate.database import keys
-from quorate.database.contract import Delete
+from quorate.database.contract import Delete, Put
+from quorate.database.records import Lease
 from quorate.database.values import RegistryValue
 
 SECRET = "open sesame"
@@ -167,15 +169,33 @@ def test_nobodys_word_counts_against_the_node_that_answers(world: FakeWorld, cli
     )
 
 
+@contextmanager
+def renewing(world: FakeWorld) -> Iterator[None]:
+    """Node 2 renews its lease all the time; the node that answers takes it for what it took it for."""
+    is_over, lease = threading.Event(), Put(keys.lease(NODE2), Lease("i", 4, 0.2).encode())
+
+    def renew() -> None:
+        while not is_over.wait(0.02):
+            on(world, lambda database: database.store.transact([], [lease]))
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def test_nobodys_word_counts_against_a_node_that_renews_its_lease(world: FakeWorld, client: BlockingClient) -> None:
     on(world, lambda database: database.set_values("", {"SameSubnetDelay": RegistryValue.dword(400)}))
     take_down(world, NODE2, ended=False)
     world.down.clear()
-    renewal = threading.Timer(0.3, lambda: take_down(world, NODE2, ended=False))
-    renewal.start()
-    with pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off") as caught:
+    with (
+        renewing(world),
+        pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off") as caught,
+    ):
         client.call("ConfirmNodeOff", node="node2")
-    renewal.join()
     assert caught.value.status is Status.ERROR_CLUSTER_NODE_UP
     lease = on(world, lambda database: database.get_lease(NODE2))
     assert lease is not None
@@ -190,11 +210,11 @@ def test_a_node_that_has_come_back_is_watched_though_it_still_looks_down(
     seen = world.silent_leases[NODE2]
     take_down(world, NODE2, ended=False)  # its first renewal, which the node that answers has not seen
     world.silent_leases[NODE2] = seen
-    renewal = threading.Timer(0.3, lambda: take_down(world, NODE2, ended=False))
-    renewal.start()
-    with pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off"):
+    with (
+        renewing(world),
+        pytest.raises(RefusalError, match="node2 has renewed its lease while it was watched: it is not off"),
+    ):
         client.call("ConfirmNodeOff", node="node2")
-    renewal.join()
 
 
 def test_a_node_that_was_evicted_ends_nobodys_lease(world: FakeWorld, client: BlockingClient) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from quorate.simulator.aimed_plots import Mood
 from quorate.simulator.brains import Hand
 from quorate.simulator.planted.fault import Mask, Planted, without
 
@@ -23,6 +24,7 @@ FAULTS: Final = (
         "R2",
         "Virtual CPUs start though the lease has lapsed since the start was decided.",
         without(Hand.LEASE_BEFORE_START),
+        mood=Mood.ANY,
     ),
     Planted(
         "QEMU stops the guest",

@@ -10,8 +10,8 @@ from quorate.simulator import playing
 from quorate.simulator.laws import Violation
 from quorate.simulator.planted.catalogue import PLANTED
 from quorate.simulator.planted.fault import Planted
-from quorate.simulator.planted.search import Found, played
-from quorate.simulator.scenario_text import Scenario, parse, unparse
+from quorate.simulator.planted.search import Found, played, shows
+from quorate.simulator.scenario_text import Detail, Scenario, parse, unparse
 
 BEGIN: Final = "<!-- planted faults: written by scripts/render-planted -->\n"
 END: Final = "<!-- end of planted faults -->\n"
@@ -25,7 +25,7 @@ class Kept:
     planted: Planted
     scenario: Scenario
     tried: int
-    """How many histories were played until it was found."""
+    """How many histories were played until it was found; 0: nobody has counted."""
 
 
 def file_of(planted: Planted) -> str:
@@ -34,15 +34,24 @@ def file_of(planted: Planted) -> str:
 
 
 def keep(found: Found, directory: Path) -> Path:
-    """Write the history that shows a fault into its file."""
+    """Write the history that shows a fault into its file, or what the file has, if that shows it and is shorter."""
     planted = found.planted
-    what = f"Planted: {planted.name}. {planted.sentence} Found in history {found.tried}."
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / file_of(planted)
-    scenario = replace(found.scenario, title=what)
-    scenario = replace(scenario, expected=playing.play(scenario).found)
-    path.write_text(unparse(scenario), encoding="utf-8")
+    scenario = found.scenario
+    if path.exists():
+        before = read(directory, planted).scenario
+        if _length(before) <= _length(scenario) and shows(planted, before) is not None:
+            scenario = before
+    when = f" Found in history {found.tried}." if found.tried else ""
+    what = f"Planted: {planted.name}. {planted.sentence}{when}"
+    scenario = replace(scenario, title=what, detail=Detail.OUTCOME)
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_text(unparse(replace(scenario, expected=playing.play(scenario).found)), encoding="utf-8")
     return path
+
+
+def _length(scenario: Scenario) -> tuple[int, int, int]:
+    return len(scenario.steps), len(scenario.setup.vms), len(scenario.setup.nodes)
 
 
 def read(directory: Path, planted: Planted) -> Kept:
@@ -83,7 +92,7 @@ def _row(kept: Kept) -> str:
     violation = played(kept.scenario, planted.harmful)
     mask = "" if planted.mask is None else " *"
     name = f"[{planted.name}](../tests/scenarios/simulator/planted/{file_of(planted)}){mask}: {planted.sentence}"
-    return f"| {name} | {planted.rule} | {kept.tried} | {_law(violation)} | {len(kept.scenario.steps)} |"
+    return f"| {name} | {planted.rule} | {kept.tried or '–'} | {_law(violation)} | {len(kept.scenario.steps)} |"
 
 
 def _law(violation: Violation | None) -> str:

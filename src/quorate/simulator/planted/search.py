@@ -5,7 +5,7 @@ another rule masks the fault, with the fault alone.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -79,8 +79,3 @@ def _judge(planted: Planted) -> Judge:
         return None if violation is None else Failure(violation.law, violation.at)
 
     return judged
-
-
-def shortest(found: Sequence[Found]) -> Found:
-    """Give the one with the fewest steps."""
-    return min(found, key=lambda one: (len(one.scenario.steps), len(one.scenario.setup.vms), one.seed))
