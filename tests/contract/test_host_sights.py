@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +135,34 @@ def test_qemu_is_asked_for_features_once_and_what_it_said_is_kept(tmp_path: Path
     asyncio.run(again.learn(("max", "qemu64")))  # nobody is asked
     with pytest.raises(FaultError, match="/nowhere/qemu"):
         asyncio.run(again.learn(("Nehalem",)))
+
+
+def test_a_qemu_that_was_asked_ends_though_the_one_who_asked_is_killed(tmp_path: Path) -> None:
+    """A daemon is killed at the very moment at which its QEMU has been started, before it has said a word to it."""
+    started, qemu = tmp_path / "started", tmp_path / "qemu"
+    qemu.write_text(f'#!/bin/sh\necho $$ > {started}.new; mv {started}.new {started}\nexec qemu-system-x86_64 "$@"\n')
+    qemu.chmod(0o700)
+    dies = (
+        "import asyncio, os, signal",
+        "from pathlib import Path",
+        "from quorate.hypervisor.pinned import Accelerator",
+        "from quorate.hypervisor.qemu.cpu_features import CpuFeatures",
+        "async def die(self, input=None): os.kill(os.getpid(), signal.SIGKILL)",
+        "asyncio.subprocess.Process.communicate = die",
+        f"features = CpuFeatures({str(qemu)!r}, (10, 0, 2), Accelerator.TCG, Path({str(tmp_path / 'kept')!r}))",
+        "asyncio.run(features.learn(['max']))",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(dies)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while not started.exists():
+        assert time.monotonic() < deadline, "QEMU was not started"
+        time.sleep(0.005)
+    pid = int(started.read_text())
+    try:
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline, "QEMU goes on though nobody needs it"
+            time.sleep(0.005)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from tests.hands.cluster_world import SimNode, World, cluster_test
 
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.states import GroupStatus, NodeState, ResourceState, RestartAction
+from quorate.clusapi.states import GroupStatus, NodeState, ResourceState, RestartAction, VmState
 from quorate.database import keys
 from quorate.database.cluster_database import VirtualMachineIds
+from quorate.database.contract import Put
 from quorate.database.values import RegistryValue
 from quorate.engine.group_upkeep import SHORTEST
 from quorate.engine.guard_file import boottime
@@ -360,3 +362,29 @@ async def test_two_migrations_to_a_node_with_room_for_one_leave_one_where_it_is(
     await world.until(lambda: not one.migrations.outgoing and not two.migrations.incoming)
     assert world.used(two) == 200 << 20
     assert two.migrations.admission.committed() == 200 << 20
+
+
+# --- what a daemon left half done ------------------------------------------------------------------------------------
+
+
+@cluster_test
+async def test_a_save_that_was_cut_short_is_not_shown_for_ever(world: World) -> None:
+    one, _ = await world.form(1024, 1024)
+    vm = await world.vm("vm", one, start=False)
+    await world.until(lambda: vm.group in one.groups.holdings.attached)
+    await one.stop()
+    found = await world.admin.get_run_state(vm.group)
+    assert found.value.vm is not None
+    left = replace(
+        found.value,
+        resource_states=dict.fromkeys(found.value.resource_states, int(ResourceState.OFFLINE_PENDING)),
+        vm=replace(found.value.vm, vm_state=int(VmState.SAVING)),
+    )
+    await world.admin.store.transact((), (Put(keys.run(vm.group), left.encode()),))
+    await world.again(one)
+
+    async def is_told() -> bool:
+        states = set((await world.states(vm.group)).values())
+        return states == {ResourceState.OFFLINE} and await world.has_state(vm, VmState.OFF)
+
+    await world.until(is_told)

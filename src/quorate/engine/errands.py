@@ -52,6 +52,8 @@ class Errands:
         self._queue = holdings.migrations.queue
         self._changed = asyncio.Event()
         self._ended: dict[GroupId, _Ended] = {}
+        self._carried_with: dict[GroupId, tuple[int | None, OwnedGroup]] = {}
+        """The entries that were taken up, and what was here then."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         holdings.migrations.on_fruitless = self.on_fruitless
@@ -89,6 +91,7 @@ class Errands:
         snapshot, me = self._context.view.snapshot, self._context.node
         mine = [to_move(id_, found) for id_, found in snapshot.moves.items() if found.value.source == me]
         is_late = False
+        self._carried_with = {id_: found for id_, found in self._carried_with.items() if id_ in snapshot.moves}
         for move in mine:
             if move.stage is Stage.BEGUN and snapshot.owner_of(move.group) == me:
                 is_late |= self._look_at(move)
@@ -97,17 +100,23 @@ class Errands:
 
     def _look_at(self, move: Move) -> bool:
         group = move.group
-        if self._queue.carried.get(group) == move.revision:
-            self._cancel_if_over(move)
-            return False
         owned = self._holdings.find(group)
-        if owned is None or group not in self._holdings.attached or not self._context.lease.is_held:
+        is_here = owned is not None and group in self._holdings.attached
+        if self._queue.carried.get(group) == move.revision:
+            if owned is not None and is_here and self._has_come_back(move, owned) and group not in self._ended:
+                # Before the coordinator took the entry off: nobody else would.
+                self.on_fruitless(move, "it has been elsewhere meanwhile, and has come back", False)
+            else:
+                self._cancel_if_over(move)
+            return False
+        if owned is None or not is_here or not self._context.lease.is_held:
             return True
         vm = owned if isinstance(owned, HostedVm) else None
         carrying = plan_carry(move, None if vm is None else vm.state, is_busy=self._is_busy(owned))
         if carrying.carry is Carry.LATER:
             return True
         self._queue.carried[group] = move.revision
+        self._carried_with[group] = move.revision, owned
         match carrying.carry:
             case Carry.LIVE:
                 spawn(self._tasks, self._carry_live(owned, move), f"the migration of {owned.name}")
@@ -116,6 +125,14 @@ class Errands:
             case Carry.FAIL:
                 spawn(self._tasks, self._fail(owned, move, carrying.why), f"the end of the move of {owned.name}")
         return False
+
+    def _has_come_back(self, move: Move, owned: OwnedGroup) -> bool:
+        """Tell whether a group was elsewhere since its move was taken up, and is now taken on anew."""
+        revision, before = self._carried_with.get(move.group, (None, owned))
+        if revision != move.revision:
+            self._carried_with[move.group] = move.revision, owned
+            return False
+        return owned is not before
 
     def _is_busy(self, owned: OwnedGroup) -> bool:
         group = owned.group

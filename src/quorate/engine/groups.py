@@ -13,7 +13,7 @@ import structlog
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId
-from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContext
+from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContext, VmState
 from quorate.clusapi.status import Status
 from quorate.cluster.picture import PARKED
 from quorate.database.group_configuration import GroupConfiguration
@@ -246,7 +246,7 @@ class Groups:
                 return
             self.own(owned)
         states = self._states_of(owned, snapshot)
-        await self._host.attach_group(group, snapshot.resources_of(group.id), states)
+        await self._host.attach_group(group, snapshot.resources_of(group.id), states, _written(owned, snapshot))
         self._attached[group.id] = known
         if arrived:
             await self._after_arrival(owned, group, snapshot, states)
@@ -292,6 +292,9 @@ class Groups:
                 self._failures.expect_lost_at_boot(group.id)
                 self._migrations.report_lost(owned, "it was not there when the daemon looked")
                 return
+            if owned.state not in (VmState.OFF, VmState.SAVED):
+                # Left by a daemon that did not live to see the end of what it was doing.
+                await owned.set_state(VmState.OFF if owned.vm.saved_image is None else VmState.SAVED, "it does not run")
         found = {states.get(r.id, ResourceState.OFFLINE) for r in snapshot.resources_of(group.id)}
         # What the policy has given up, or has parked, stays so: a daemon's restart is no reason to ask again.
         stands_still = owned.run.failover.failed_at is not None or owned.run.status_information & int(PARKED)
@@ -324,7 +327,7 @@ class Groups:
             return
         resources = snapshot.resources_of(vm.group)
         try:  # it runs, also where somebody had wanted it offline when that was too late for the node that gave it
-            await self._host.attach_group(group, resources, self._states_of(vm, snapshot))
+            await self._host.attach_group(group, resources, self._states_of(vm, snapshot), _written(vm, snapshot))
         except RefusalError as error:  # what else was in the group is still being ended here: it is attached then
             _log.info("a group that has arrived is not attached yet", group=group.name, sentence=error.sentence)
             self._changed.set()
@@ -354,6 +357,14 @@ class Groups:
 
     def _spawn(self, work: Coroutine[object, object, None], what: str) -> None:
         spawn(self._tasks, work, what)
+
+
+def _written(owned: OwnedGroup, snapshot: ClusterSnapshot) -> dict[ResourceId, ResourceState]:
+    """The states as they are recorded: what an earlier owner left pending is still to be written."""
+    states = owned.run.resource_states
+    return {
+        one.id: ResourceState(states.get(one.id, ResourceState.OFFLINE)) for one in snapshot.resources_of(owned.group)
+    }
 
 
 def _facts_revisions(group: GroupInfo, resources: tuple[ResourceInfo, ...]) -> tuple[int, ...]:

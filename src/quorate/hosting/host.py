@@ -100,9 +100,14 @@ class Host:
     # --- Groups come and go ------------------------------------------------------------------------------------
 
     async def attach_group(
-        self, group: GroupFacts, resources: Sequence[ResourceFacts], states: Mapping[ResourceId, ResourceState]
+        self,
+        group: GroupFacts,
+        resources: Sequence[ResourceFacts],
+        states: Mapping[ResourceId, ResourceState],
+        written: Mapping[ResourceId, ResourceState] | None = None,
     ) -> None:
-        """Host a group in the states given; nothing is started or stopped.
+        """Host a group in the states given; nothing is started or stopped. ``written``: those that are recorded, if
+        they are others.
 
         A state that is pending counts as failed, and one that is not given as offline. For a group that is hosted
         already this takes over new facts: names, dependencies, resources that were added or are gone. Raises
@@ -126,7 +131,7 @@ class Host:
                 with self.keeping((facts.id,)):
                     await self._leave_its_group(facts.id)
                 await self._add(hosted, facts, states.get(facts.id, ResourceState.OFFLINE))
-        hosted.note_facts(states)
+        hosted.note_facts(states if written is None else written)
 
     async def detach_group(self, group_id: GroupId, *, end: bool = False) -> None:
         """Host a group no more: its owner is another node now, or it was deleted. What runs is not touched.

@@ -560,6 +560,7 @@ class Errands:
         self._daemon = daemon
         self._timer: Timer | None = None
         self._ended: dict[GroupId, tuple[Move, str, bool]] = {}
+        self._carried_with: dict[GroupId, tuple[int | None, Held]] = {}
 
     def look(self) -> None:
         """Look at every entry of this node once."""
@@ -582,16 +583,21 @@ class Errands:
     def _look_at(self, snapshot: ClusterSnapshot, move: Move) -> bool:
         daemon, group = self._daemon, move.group
         queue = daemon.migrations.queue
-        if queue.carried.get(group) == move.revision:
-            self._cancel_if_over(snapshot, move)
-            return False
         held = daemon.owner.held.get(group)
-        if held is None or group not in daemon.owner.attached or not daemon.keeper.is_held:
+        is_here = held is not None and group in daemon.owner.attached
+        if queue.carried.get(group) == move.revision:
+            if held is not None and is_here and self._has_come_back(move, held) and group not in self._ended:
+                self.on_fruitless(move, "it has been elsewhere meanwhile, and has come back", False)
+            else:
+                self._cancel_if_over(snapshot, move)
+            return False
+        if held is None or not is_here or not daemon.keeper.is_held:
             return True
         carrying = plan_carry(move, None if held.vm_id is None else held.state, is_busy=self._is_busy(held))
         if carrying.carry is Carry.LATER:
             return True
         queue.carried[group] = move.revision
+        self._carried_with[group] = move.revision, held
         match carrying.carry:
             case Carry.LIVE:
                 daemon.life.spawn(self._carry(held, move, live=True), f"the migration of {held.name}")
@@ -600,6 +606,14 @@ class Errands:
             case _:
                 daemon.life.spawn(self._fail(held, move, carrying.why), f"the end of the move of {held.name}")
         return False
+
+    def _has_come_back(self, move: Move, held: Held) -> bool:
+        """Tell whether a group was elsewhere since its move was taken up, and is now taken on anew."""
+        revision, before = self._carried_with.get(move.group, (None, held))
+        if revision != move.revision:
+            self._carried_with[move.group] = move.revision, held
+            return False
+        return held is not before
 
     def _is_busy(self, held: Held) -> bool:
         daemon = self._daemon

@@ -185,11 +185,14 @@ class Owner:
         state = held.resource_state
         if state.is_pending:
             state = ResourceState.OFFLINE
-            held.run = replace(held.run, resource_states=dict.fromkeys(held.run.resource_states, int(state)))
+            self.daemon.life.spawn(held.set_states(state), f"the state of {held.name}")
         if state is ResourceState.ONLINE:
             self.lost_at_boot.add(held.group)
             self.report_lost(held, "it was not there when the daemon looked")
             return
+        if held.state not in (VmState.OFF, VmState.SAVED):
+            left = VmState.OFF if held.run.vm is None or held.run.vm.saved_image is None else VmState.SAVED
+            self.daemon.life.spawn(held.set_state(left), f"the state of {held.name}")
         stands_still = held.run.failover.failed_at is not None or held.run.status_information & int(PARKED)
         if held.run.persistent_state and not stands_still:
             self.daemon.starts.want(held.group, cause)
@@ -358,6 +361,10 @@ class Owner:
             await held.set_states(ResourceState.OFFLINE, wanted)
             return
         await held.set_states(ResourceState.OFFLINE_PENDING, wanted)
+        held.check_ours()
+        if held.instance is None:  # it has ended while that was written
+            await held.set_states(ResourceState.OFFLINE)
+            return
         held.is_stopping = True
         try:
             await self._take_off(held, held.instance, how)

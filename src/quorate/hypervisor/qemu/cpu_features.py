@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import select
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -139,14 +140,18 @@ async def _ask(binary: str, accelerator: Accelerator, models: list[str]) -> dict
 
 
 async def _talk(binary: str, options: list[str], asked: str) -> list[dict[str, object]]:
+    """Have a QEMU answer; what it is asked ends with `quit`, and lies in its pipe before it is started.
+
+    QEMU does not end when nobody speaks to it any more: so it ends by itself even if the daemon is killed meanwhile.
+    """
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    with file_faults(f"{binary} cannot be asked for CPU features"):
+    with file_faults(f"{binary} cannot be asked for CPU features"), _written(asked.encode()) as questions:
         process = await asyncio.create_subprocess_exec(
-            binary, *options, stdin=pipe, stdout=pipe, stderr=nothing, start_new_session=True
+            binary, *options, stdin=questions, stdout=pipe, stderr=nothing, start_new_session=True
         )
     try:
         async with asyncio.timeout(_DEADLINE):
-            output, _ = await process.communicate(asked.encode())
+            output, _ = await process.communicate()
     except TimeoutError:
         raise FaultError(Status.ERROR_TIMEOUT, f"{binary} does not tell its CPU features") from None
     finally:
@@ -154,6 +159,19 @@ async def _talk(binary: str, options: list[str], asked: str) -> list[dict[str, o
             process.kill()
             await process.wait()
     return [line for line in map(_parsed, output.splitlines()) if line]
+
+
+@contextmanager
+def _written(data: bytes) -> Iterator[int]:
+    """Give the end of a pipe from which ``data`` can be read, at most 4 KiB, and nothing more."""
+    assert len(data) <= select.PIPE_BUF, "it must fit into the pipe, as nobody reads it yet"
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(writer, data)
+        os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def _parsed(line: bytes) -> dict[str, object]:
