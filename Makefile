@@ -13,6 +13,7 @@ demo: ## a live migration on this machine, and the proof
 test: ## everything that must hold, on real processes
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
+	@$(PYTHON) -m pytest -q -n 2 tests/simulator
 	@$(PYTHON) -m pytest -q tests/worlds tests/hands tests/contract tests/system tests/hostile
 
 check: ## format, lint, types, layers, unit tests: under a minute, for every commit

@@ -232,9 +232,20 @@ def _choose_next(picture: Picture, group: GroupPicture, recent: tuple[Failover, 
     )
 
 
+def room_beside_orphans(picture: Picture) -> Room:
+    """Give the room for groups that can wait: what dead nodes' groups will take is not theirs.
+
+    Records of a take-over land one after the other. A group that was parked for a more important one sees its own
+    before that one's, and would take the very room that it was refused.
+    """
+    room = Room(picture)
+    plan_take_over(picture, room=room)
+    return room
+
+
 def plan_parked(picture: Picture, group: GroupPicture, room: Room | None = None) -> Choice:
     """Look again for a node for a group that is parked; where its owner has the room now, it goes nowhere else."""
-    left = room if room is not None else Room(picture)
+    left = room if room is not None else room_beside_orphans(picture)
     owner: NodePicture | None = picture.nodes.get(group.owner)
     others = frozenset(node for node in picture.nodes if node != group.owner)
     if owner is not None:

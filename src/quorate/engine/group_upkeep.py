@@ -17,7 +17,7 @@ from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupMoveFlags, ResourceState, RestartAction
 from quorate.cluster.failback import plan_failback
-from quorate.cluster.failover import plan_parked, retry_at
+from quorate.cluster.failover import plan_parked, retry_at, room_beside_orphans
 from quorate.cluster.picture import PARKED, GroupPicture, Picture
 from quorate.cluster.placement import Room
 from quorate.engine.holdings import Holdings
@@ -86,7 +86,7 @@ class GroupUpkeep:
         if not candidates or not self._context.lease.is_held:
             return
         picture = self._picture()
-        room = Room(picture)
+        room = room_beside_orphans(picture)
         for owned in sorted(candidates, key=lambda owned: -_priority(picture, owned.group)):
             group = picture.groups.get(owned.group)
             if group is not None and group.owner == self._context.node and group.epoch == owned.ownership.value.epoch:

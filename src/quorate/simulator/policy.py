@@ -13,7 +13,7 @@ from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupStatus, ResourceState, RestartAction
 from quorate.clusapi.status import Status
 from quorate.cluster.failback import plan_failback
-from quorate.cluster.failover import FailoverDecision, plan_failover, plan_parked, retry_at
+from quorate.cluster.failover import FailoverDecision, plan_failover, plan_parked, retry_at, room_beside_orphans
 from quorate.cluster.picture import PARKED, Failover, GroupPicture, Picture
 from quorate.cluster.placement import Room
 from quorate.cluster.restart import RestartHistory, plan_restart
@@ -247,7 +247,7 @@ class Upkeep:
         candidates = [held for held in self._looked_after() if self._is_candidate(held)]
         if candidates and self._daemon.keeper.is_held:
             picture = self._daemon.picture()
-            room = Room(picture)
+            room = room_beside_orphans(picture)
             for held in sorted(candidates, key=lambda one: -_priority(picture, one.group)):
                 group = picture.groups.get(held.group)
                 mine = group is not None and group.owner == self._daemon.node

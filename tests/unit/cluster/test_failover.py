@@ -287,6 +287,15 @@ def test_a_parked_group_is_started_by_its_owner_when_that_has_the_room_else_by_a
     assert plan_parked(nowhere, group).node is None
 
 
+def test_a_parked_group_does_not_take_the_room_that_a_dead_nodes_groups_are_about_to_get() -> None:
+    parked = vm("a", 1, memory=4, priority=1000, states=OFFLINE, status=GroupStatus.PHYSICAL_RESOURCES_LACKING)
+    comes = vm("b", 2, memory=6, priority=3000)
+    assert plan_parked(picture([node(1, memory=8), dead(2)], [parked, comes]), parked).node is None
+    assert plan_parked(picture([node(1, memory=10), dead(2)], [parked, comes]), parked).node == "1"
+    fits_nowhere = vm("b", 2, memory=16, priority=3000)
+    assert plan_parked(picture([node(1, memory=8), dead(2)], [parked, fits_nowhere]), parked).node == "1"
+
+
 @pytest.mark.parametrize(
     ("group", "period", "restarts", "at"),
     [
