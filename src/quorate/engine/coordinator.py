@@ -6,7 +6,6 @@ it was decided on; one that is refused is planned anew on the next picture, one 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -16,24 +15,23 @@ from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.json_types import json_text
-from quorate.clusapi.states import GroupStatus, MigrationState, NodeState, ResourceState, VmState
-from quorate.clusapi.status import E_FAIL
+from quorate.clusapi.states import NodeState
 from quorate.cluster import coordinator_work as w
 from quorate.cluster.coordinator import Coordinator as Brain
-from quorate.cluster.failover import GiverWord, TakeOver
+from quorate.cluster.failover import GiverWord
 from quorate.cluster.picture import Role
 from quorate.database import keys
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import Compare, StoreUnavailable
 from quorate.database.failover_records import CoordinatorRecord, LapseNote
-from quorate.database.records import Ownership, RunState, VmRunState
+from quorate.database.records import Ownership
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import FaultPoints, Point
 from quorate.engine.guard_file import boottime
-from quorate.engine.hosted import STANDSTILL, WAITING_IN_QUEUE
 from quorate.engine.movements import Movements
 from quorate.engine.pictures import PictureOf
+from quorate.engine.run_changes import run_after_take_over
 from quorate.engine.supervised import spawn
 from quorate.peers.messages import GiverQuestion
 
@@ -200,7 +198,11 @@ class Coordinator:
         if effect.ends is not None:
             events.insert(0, self._down_event(effect.ends))
         writing = self._context.database.coordination.take_role(
-            _to_record(effect.role), effect.expected, ends=ends, provided=self._as_member(snapshot), events=events
+            to_coordinator_record(effect.role),
+            effect.expected,
+            ends=ends,
+            provided=self._as_member(snapshot),
+            events=events,
         )
         outcome, revision = await self._answered(writing)
         if outcome is w.Outcome.LANDED:
@@ -210,14 +212,14 @@ class Coordinator:
     async def _note_role(self, effect: w.NoteRole) -> None:
         events = [self._node_event(EventKind.NODE_STATE, node, said) for node, said in effect.sentences.items()]
         writing = self._context.database.coordination.note(
-            _to_record(effect.role), effect.expected, effect.statuses, events
+            to_coordinator_record(effect.role), effect.expected, effect.statuses, events
         )
         outcome, revision = await self._answered(writing)
         self._post(w.RoleAnswered(outcome, revision))
 
     def _as_member(self, snapshot: ClusterSnapshot) -> tuple[Compare, ...]:
         """This node is in the cluster: one that was evicted meanwhile was asked for no promise (R10)."""
-        return (_node_key(snapshot, self._context.node),)
+        return (node_key(snapshot, self._context.node),)
 
     # --- ends of leases ---------------------------------------------------------------------------------------------
 
@@ -268,7 +270,7 @@ class Coordinator:
         )
         provided = (
             Compare(keys.lease(effect.holder), effect.lease_revision),
-            _node_key(snapshot, decision.destination),
+            node_key(snapshot, decision.destination),
         )
         answer = await self._context.database.change_ownership(group, old, new, after, (event,), provided=provided)
         return 0 if isinstance(answer, ConflictingOwnership) else answer.revision
@@ -312,44 +314,13 @@ class Coordinator:
         )
 
 
-def run_after_take_over(run: RunState, decision: TakeOver) -> RunState:
-    """The run state that a group's new owner finds: nothing runs, and what is wanted is to be brought online."""
-    states = {id_: int(_after_death(ResourceState(state), run)) for id_, state in run.resource_states.items()}
-    is_to_start = decision.starts and run.resource_states  # an empty group has nothing to wait for
-    waits = int(decision.status) | (int(GroupStatus.WAITING_TO_START) if is_to_start else 0)
-    failover = replace(run.failover, away=True)
-    if decision.starts or decision.status:
-        failover = replace(failover, sentence=decision.sentence if decision.status else "")
-    return replace(
-        run,
-        default_owner=decision.destination,
-        resource_states=states,
-        vm=None if run.vm is None else _vm_after_death(run.vm, decision.sentence),
-        status_information=run.status_information & ~(STANDSTILL | WAITING_IN_QUEUE) | waits,
-        failover=failover,
-    )
-
-
-def _after_death(state: ResourceState, run: RunState) -> ResourceState:
-    """What was given up stays failed; everything else is offline, as its node is dead."""
-    given_up = state is ResourceState.FAILED and run.failover.failed_at is not None
-    return ResourceState.FAILED if given_up else ResourceState.OFFLINE
-
-
-def _vm_after_death(vm: VmRunState, sentence: str) -> VmRunState:
-    """Off, unless a saved image is what counts; a migration that was under way has failed."""
-    state = VmState.SAVED if vm.saved_image is not None else VmState.OFF
-    after = replace(vm, vm_state=int(state), sentence=sentence)
-    if MigrationState(vm.migration_state).is_under_way:
-        after = replace(after, migration_state=int(MigrationState.FAILURE), migration_failure_reason=E_FAIL)
-    return after
-
-
-def _node_key(snapshot: ClusterSnapshot, node: NodeId) -> Compare:
+def node_key(snapshot: ClusterSnapshot, node: NodeId) -> Compare:
+    """A node is in the cluster as it was seen."""
     return Compare(keys.registry_key(keys.node_path(node)), snapshot.nodes[node].revision)
 
 
-def _to_record(role: Role) -> CoordinatorRecord:
+def to_coordinator_record(role: Role) -> CoordinatorRecord:
+    """Give the database a role as a brain has it."""
     return CoordinatorRecord(
         node=role.node,
         incarnation=role.incarnation,

@@ -22,11 +22,11 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.events import EventKind
-from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.identity import GroupId, NodeId, ResourceId
 from quorate.clusapi.states import GroupStatus, ResourceState, RestartAction
 from quorate.clusapi.status import Status
 from quorate.cluster.failover import FailoverDecision, plan_failover
-from quorate.cluster.picture import Failover
+from quorate.cluster.picture import Failover, Picture
 from quorate.cluster.restart import RestartHistory, RestartPolicy, plan_restart
 from quorate.database.records import RunState
 from quorate.database.snapshot import ResourceInfo
@@ -36,6 +36,7 @@ from quorate.engine.holdings import Holdings
 from quorate.engine.hosted import OwnedGroup
 from quorate.engine.moves import DO_NOT_UPDATE_PERSISTENT_STATE, Moves
 from quorate.engine.pictures import PictureOf
+from quorate.engine.run_changes import run_when_given_up, run_when_parked
 from quorate.engine.starts import Cause, Starts
 from quorate.engine.supervised import spawn
 from quorate.hosting.contract import ResourceFailure, ResourceStateChange
@@ -232,19 +233,7 @@ class Failures:
             await self._give_up(group_id, f"{sentence}; but {error.sentence}")
 
     def _plan(self, owned: OwnedGroup) -> FailoverDecision:
-        picture = self._picture()
-        group = picture.groups.get(owned.group)
-        if group is None or group.owner != self._context.node:
-            return FailoverDecision(None, "it is not ours any more")
-        known = owned.run.failover
-        group = replace(
-            group,
-            states=(ResourceState.FAILED,),
-            wanted=owned.run.persistent_state,
-            failovers=tuple(Failover(one.at, one.node) for one in known.failovers),
-            failed_at=None,
-        )
-        return plan_failover(picture, group)
+        return plan_failover_of(self._picture(), self._context.node, owned.group, owned.run)
 
     async def _stand_still(self, owned: OwnedGroup, status: GroupStatus, sentence: str) -> None:
         if status == GroupStatus.NORMAL:
@@ -259,16 +248,11 @@ class Failures:
 
     async def _park(self, owned: OwnedGroup, status: GroupStatus, sentence: str) -> None:
         """Offline, though wanted online, until some node has the room."""
-
-        def change(run: RunState) -> RunState:
-            failover = replace(run.failover, sentence=sentence)
-            return replace(run, status_information=run.status_information | int(status), failover=failover)
-
         event = self._context.event(EventKind.GROUP_STATE, owned.group, f"waits, offline: {sentence}")
         try:
             await self._holdings.host.offline_group(owned.group, DO_NOT_UPDATE_PERSISTENT_STATE)
             await self._holdings.host.wait_settled(owned.group)
-            await owned.tell(change, (event,))
+            await owned.tell(lambda run: run_when_parked(run, status, sentence), (event,))
         except ClusterError as error:
             _log.warning("a group was not parked", group=owned.name, sentence=error.sentence)
 
@@ -278,16 +262,27 @@ class Failures:
         if owned is None:
             return
         at = self._clock.now()
-
-        def change(run: RunState) -> RunState:
-            return replace(run, failover=replace(run.failover, failed_at=at, retried=retried, sentence=why))
-
         event = self._context.event(EventKind.GROUP_STATE, group_id, f"stays failed: {why}")
         try:
             await self._holdings.host.wait_settled(group_id)
-            await owned.tell(change, (event,))
+            await owned.tell(lambda run: run_when_given_up(run, at, why, retried=retried), (event,))
         except ClusterError as error:
             _log.warning("a group's failure was not written", group=owned.name, sentence=error.sentence)
+
+
+def plan_failover_of(picture: Picture, me: NodeId, group_id: GroupId, run: RunState) -> FailoverDecision:
+    """Decide where a group of this node goes that has failed here, by the run state that its owner knows."""
+    group = picture.groups.get(group_id)
+    if group is None or group.owner != me:
+        return FailoverDecision(None, "it is not ours any more")
+    failed = replace(
+        group,
+        states=(ResourceState.FAILED,),
+        wanted=run.persistent_state,
+        failovers=tuple(Failover(one.at, one.node) for one in run.failover.failovers),
+        failed_at=None,
+    )
+    return plan_failover(picture, failed)
 
 
 def restart_policy(resource: ResourceInfo) -> RestartPolicy:

@@ -15,15 +15,15 @@ from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, ImageId, ResourceId, VmId
 from quorate.clusapi.progress import MigrationProgress
-from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
+from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import StoreUnavailable
-from quorate.database.failover_records import FailoverState
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
+from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states
 from quorate.engine.supervised import spawn
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor.contract import Instance
@@ -33,16 +33,6 @@ ANSWER_DEADLINE = 3.0
 """Seconds after which a write of ownership counts as unanswered."""
 LATER = 1.0
 """Seconds between two tries to write a state that a silent database has missed."""
-WAITING_IN_QUEUE = int(GroupStatus.WAITING_IN_QUEUE_FOR_MOVE)
-"""StatusInformation of a group: waiting in the queue for a move. The queue itself says it (`server/view.py`); older
-versions have written it."""
-
-STANDSTILL = int(
-    GroupStatus.WAITING_TO_START
-    | GroupStatus.PHYSICAL_RESOURCES_LACKING
-    | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT
-)
-"""StatusInformation of a group that is offline though wanted online."""
 
 _log = structlog.get_logger("groups")
 
@@ -78,15 +68,6 @@ async def write_ownership(
 
 def _unchanged(run: RunState) -> RunState:
     return run
-
-
-def _forget_standstill(run: RunState, states: Mapping[ResourceId, ResourceState]) -> RunState:
-    """A group that is on its way, or that nobody wants online any more, waits for nothing and has not been given up."""
-    comes = any(state is ResourceState.ONLINE or state.is_pending for state in states.values())
-    if ResourceState.FAILED in states.values() or (run.persistent_state and not comes):
-        return run
-    failover = replace(run.failover, failed_at=None, retried=False, sentence="")
-    return replace(run, status_information=run.status_information & ~STANDSTILL, failover=failover)
 
 
 class OwnedGroup:
@@ -215,14 +196,7 @@ class OwnedGroup:
         after = {str(id_): int(state) for id_, state in states.items()}
         event = self.context.event(EventKind.RESOURCE_STATE, self.group, sentence, after=after)
 
-        def change(run: RunState) -> RunState:
-            wanted = run.persistent_state if persistent_state is None else persistent_state
-            written = replace(run, resource_states={id_: int(s) for id_, s in states.items()}, persistent_state=wanted)
-            if persistent_state:  # a person wants it online: what had failed before counts no more
-                written = replace(written, failover=FailoverState(away=run.failover.away, drained=run.failover.drained))
-            return _forget_standstill(written, states)
-
-        await self.write(change, (event,))
+        await self.write(lambda run: run_with_states(run, states, persistent_state), (event,))
 
     async def change_owner(
         self, cas: Cas, change: Callable[[RunState], RunState], events: Sequence[EventRecord] = ()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import structlog
 
@@ -10,13 +9,12 @@ from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, VmId
 from quorate.clusapi.machine import Step
-from quorate.clusapi.states import MigrationState, VmState
-from quorate.clusapi.status import E_FAIL
-from quorate.database.records import RunState, VmRunState
+from quorate.database.records import RunState
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import Point
-from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain, write_ownership
+from quorate.engine.hosted import to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
+from quorate.engine.run_changes import run_after_destination
 from quorate.engine.session import GUEST_RUNNING, Session
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
@@ -258,7 +256,7 @@ class IncomingSession(Session[Incoming, i.Event]):
             _log.warning("the run state was not read", vm=self.name, sentence=error.sentence)
             self.post(CasUnanswered(cas.attempt))
             return
-        new = self._run_after(run.value, cas.kind)
+        new = run_after_destination(run.value, cas.kind, self.brain.reason, self._context.node)
         events = self._events_of_move(cas.epoch) if cas.kind is CasKind.MARK else ()
         answer = await write_ownership(self._context, self.group, cas, new, events)
         if isinstance(answer, CasAnswered):
@@ -275,37 +273,6 @@ class IncomingSession(Session[Incoming, i.Event]):
             self._context.event(kind, self.group, sentence, before=source, after=here, cause=self.brain.session)
             for kind in (EventKind.GROUP_OWNER, EventKind.MIGRATION_COMPLETED)
         )
-
-    def _run_after(self, run: RunState, kind: CasKind) -> RunState:
-        vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.RUNNING)
-        match kind:
-            case CasKind.MARK:
-                done = replace(
-                    vm,
-                    vm_state=int(VmState.RUNNING),
-                    migration_state=int(MigrationState.NO_MIGRATION),
-                    migration_failure_reason=0,
-                    sentence="",
-                    migration_progress=100,
-                )
-                return replace(
-                    run,
-                    vm=done,
-                    default_owner=self._context.node,
-                    status_information=run.status_information & ~WAITING_IN_QUEUE,
-                    # Where a drain has brought it is not where somebody wants it: it is still away from home.
-                    failover=replace(run.failover, away=run.failover.away and bool(run.failover.drained)),
-                )
-            case CasKind.GIVE_BACK:
-                failed = replace(
-                    vm,
-                    migration_state=int(MigrationState.FAILURE),
-                    migration_failure_reason=E_FAIL,
-                    sentence=self.brain.reason,
-                )
-                return replace(run, vm=failed)
-            case _:
-                return run
 
     async def _end_image(self) -> None:
         if self.instance is not None:

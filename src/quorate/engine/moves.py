@@ -6,7 +6,6 @@ record, and that node brings it online if it is wanted online. Nothing is given 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -24,15 +23,15 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import Status
 from quorate.cluster.failover import FailoverDecision
-from quorate.cluster.moves import Cause, Move
+from quorate.cluster.moves import Move
 from quorate.cluster.placement import Room, Rule, check_node, choose
-from quorate.database.failover_records import FailoverNote, FailoverState
 from quorate.database.records import RunState
 from quorate.engine.admission import NO_ROOM
 from quorate.engine.holdings import Holdings
 from quorate.engine.hosted import OwnedGroup, to_brain
 from quorate.engine.move_types import default_move_type
 from quorate.engine.pictures import PictureOf
+from quorate.engine.run_changes import run_after_errand, run_after_failover, run_after_move, run_after_wait
 from quorate.engine.supervised import spawn
 from quorate.migration.ownership import Cas, CasAnswered, CasKind
 
@@ -128,13 +127,9 @@ class Moves:
         """Take the group offline if it is not, write the other node into the record; it does the rest."""
         wanted_online = owned.run.persistent_state
 
-        def change(run: RunState) -> RunState:
-            moved = replace(run.failover, away=False, failed_at=None, retried=False, sentence="", drained="")
-            return replace(run, default_owner=destination, persistent_state=wanted_online, failover=moved)
-
         try:
             await self._take_offline(owned, context)
-            await self._give(owned, destination, change, "")
+            await self._give(owned, destination, lambda run: run_after_move(run, destination, wanted=wanted_online), "")
         except ClusterError as error:
             _log.warning("a group was not moved", group=owned.name, sentence=error.sentence)
             if wanted_online:
@@ -153,20 +148,9 @@ class Moves:
         destination = move.destination
         assert destination is not None, "a move that has begun goes somewhere"
         wanted_online = owned.run.persistent_state
-        drained = move.drain if move.cause is Cause.DRAIN else ""
 
         def change(run: RunState) -> RunState:
-            moved = replace(run.failover, drained=drained)
-            if move.status:
-                moved = replace(moved, sentence=move.sentence)
-            status = run.status_information & ~_WAITS | int(move.status) if move.status else run.status_information
-            return replace(
-                run,
-                default_owner=destination,
-                persistent_state=wanted_online,
-                status_information=status,
-                failover=moved,
-            )
+            return run_after_errand(run, move, destination, wanted=wanted_online)
 
         context = VmResdllContext.SAVE if move.is_live else move.how
         self.moving.add(owned.group)
@@ -190,12 +174,9 @@ class Moves:
         """
         destination = decision.destination
         assert destination is not None, "there is somewhere to go"
-        history = tuple(FailoverNote(one.at, one.node) for one in decision.history)
 
         def change(run: RunState) -> RunState:
-            return _for_start(
-                run, destination, FailoverState(failovers=history, away=True, drained=owned.run.failover.drained)
-            )
+            return run_after_failover(run, decision, destination)
 
         self.moving.add(owned.group)
         try:
@@ -206,14 +187,10 @@ class Moves:
 
     async def give_parked(self, owned: OwnedGroup, destination: NodeId, sentence: str) -> None:
         """Give a group that waits for room to a node that has it. Raises ClusterError: it is still ours."""
-
-        def change(run: RunState) -> RunState:
-            return _for_start(run, destination, replace(run.failover, away=True, sentence=""))
-
         self.moving.add(owned.group)
         try:
             self._check_is_off(owned)
-            await self._give(owned, destination, change, sentence)
+            await self._give(owned, destination, lambda run: run_after_wait(run, destination), sentence)
         finally:
             self.moving.discard(owned.group)
 
@@ -259,9 +236,3 @@ class Moves:
             raise RefusalError(
                 Status.ERROR_CLUSTER_DATABASE_UPDATE_CONDITION_FAILED, f"the record of {owned.name} was not changed"
             )
-
-
-def _for_start(run: RunState, destination: NodeId, failover: FailoverState) -> RunState:
-    """The run state of a group that its new owner is to bring online."""
-    status = run.status_information & ~_WAITS | int(GroupStatus.WAITING_TO_START)
-    return replace(run, default_owner=destination, persistent_state=True, status_information=status, failover=failover)

@@ -9,14 +9,13 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.machine import Step
-from quorate.clusapi.states import MigrationState
-from quorate.clusapi.status import E_FAIL
 from quorate.cluster.failover import GiverWord
 from quorate.database.records import RunState
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import OutgoingNote
 from quorate.engine.outgoing_news import OutgoingNews
+from quorate.engine.run_changes import run_after_source
 from quorate.engine.session import GUEST_RESUMED, GUEST_STOPPED, HAND_OVER_ANSWERED, HAND_OVER_SENT, Session
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
@@ -308,19 +307,14 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     def _run_with(self, kind: CasKind) -> Callable[[RunState], RunState]:
         """The run state that goes with a write of ownership: a hand-over, or a migration that has failed."""
-        given = kind is CasKind.GIVE
-        state = MigrationState.MOVE if given else MigrationState.FAILURE
-        sentence = "" if given else self.brain.reason
-        measured = self.vm.progress
+        reason, drained, measured = self.brain.reason, self._drained, self.vm.progress
 
         def change(run: RunState) -> RunState:
-            assert run.vm is not None, "a group that migrates is a virtual machine"
-            reason = 0 if given else E_FAIL
-            vm = replace(run.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
-            if measured.passes > 1:  # the dirty rate is known from then on
-                vm = replace(vm, last_rate=round(measured.rate), last_dirty_rate=round(measured.dirty_rate))
-            drained = self._drained if given else run.failover.drained
-            return replace(run, vm=vm, failover=replace(run.failover, drained=drained))
+            after = run_after_source(run, kind, reason, drained)
+            if after.vm is None or measured.passes <= 1:  # the dirty rate is known from the second on
+                return after
+            rates = replace(after.vm, last_rate=round(measured.rate), last_dirty_rate=round(measured.dirty_rate))
+            return replace(after, vm=rates)
 
         return change
 

@@ -6,6 +6,7 @@ Nothing is assumed. A QEMU that runs and that the record gives us is adopted and
 
 import asyncio
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -174,7 +175,7 @@ class _Recovery:
     async def carry_on_outgoing(self, note: OutgoingNote, instance: hv.Instance | None) -> None:
         found = Found.GONE
         if instance is not None:
-            state = await _run_state(instance)
+            state = await run_state_of(instance)
             found = Found.RUNNING if state is hv.RunState.RUNNING else Found.PAUSED
         vm = self._hosted(instance)
         record = to_brain(self._snapshot.ownership[self._group])
@@ -187,7 +188,7 @@ class _Recovery:
     async def carry_on_incoming(self, note: IncomingNote, instance: hv.Instance | None) -> None:
         found = FoundIncoming.GONE
         if instance is not None:
-            found = await _found_incoming(instance)
+            found = await found_incoming(instance)
         record = to_brain(self._snapshot.ownership[self._group])
         step = recover_incoming(note.journal, record, found, self._context.now())
         session = IncomingSession(
@@ -222,7 +223,7 @@ class _Recovery:
 
     async def _bring_in_line(self, vm: HostedVm, instance: hv.Instance) -> None:
         """Make what QEMU does and what the run state says agree. The record names this node and this image."""
-        state = await _run_state(instance)
+        state = await run_state_of(instance)
         if state in (hv.RunState.SHUTDOWN, hv.RunState.PANICKED):
             if state is hv.RunState.SHUTDOWN:
                 self._migrations.mark_shut_down_by_guest(self._group)
@@ -247,15 +248,25 @@ class _Recovery:
             await vm.set_saved(VmState.RUNNING, "found stopped by the restarted daemon, and continued", None, None)
 
 
-async def _run_state(instance: hv.Instance) -> hv.RunState:
+class HasRunState(Protocol):
+    """A QEMU that can be asked what it does."""
+
+    async def run_state(self) -> hv.RunState:
+        """Ask it. Raises ClusterError."""
+        ...
+
+
+async def run_state_of(instance: HasRunState) -> hv.RunState:
+    """Ask a QEMU what it does; UNKNOWN when it does not say."""
     try:
         return await instance.run_state()
     except ClusterError:
         return hv.RunState.UNKNOWN
 
 
-async def _found_incoming(instance: hv.Instance) -> FoundIncoming:
-    match await _run_state(instance):
+async def found_incoming(instance: HasRunState) -> FoundIncoming:
+    """Tell what is left of a destination's QEMU."""
+    match await run_state_of(instance):
         case hv.RunState.RUNNING:
             return FoundIncoming.RUNNING
         case hv.RunState.PAUSED:

@@ -8,23 +8,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
-from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.identity import GroupId
 from quorate.cluster import coordinator_work as w
 from quorate.cluster import movements as m
 from quorate.cluster.coordinator import Phase
 from quorate.cluster.failover import GiverWord
 from quorate.cluster.moves import Change, DropDrain, DropMove, PutDrain, PutMove
-from quorate.cluster.picture import Role
 from quorate.database import keys
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import Compare, Put, StoreUnavailable
-from quorate.database.failover_records import CoordinatorRecord, LapseNote
 from quorate.database.move_records import MoveWrite
 from quorate.database.moves import DrainWrite
 from quorate.database.records import Ownership, RunState
 from quorate.database.snapshot import ClusterSnapshot
-from quorate.engine.coordinator import run_after_take_over
+from quorate.engine.coordinator import node_key, to_coordinator_record
 from quorate.engine.queue_records import put_drain, put_move
+from quorate.engine.run_changes import run_after_take_over
 from quorate.simulator.brains import Hand
 from quorate.simulator.kernel import EPSILON, Timer
 from quorate.simulator.store import NodeStore
@@ -175,7 +174,7 @@ class Coordination:
                 return
             ends = (effect.ends.node, lease)
         writing = self._daemon.database.coordination.take_role(
-            _to_record(effect.role), effect.expected, ends=ends, provided=self._as_member(snapshot)
+            to_coordinator_record(effect.role), effect.expected, ends=ends, provided=self._as_member(snapshot)
         )
         outcome, revision = await self._answered(writing)
         if effect.ends is not None:
@@ -194,7 +193,9 @@ class Coordination:
                 pass
 
     async def _note_role(self, effect: w.NoteRole) -> None:
-        writing = self._daemon.database.coordination.note(_to_record(effect.role), effect.expected, effect.statuses)
+        writing = self._daemon.database.coordination.note(
+            to_coordinator_record(effect.role), effect.expected, effect.statuses
+        )
         outcome, revision = await self._answered(writing)
         self._post(w.RoleAnswered(outcome, revision))
 
@@ -311,19 +312,3 @@ def describe(change: Change, name_of: Callable[[object], str]) -> str:
             return f"drain of {name_of(drain.node)}: {drain.stage.value} {sentence}"
         case DropDrain(node, _, sentence):
             return f"drain of {name_of(node)} is forgotten: {sentence}"
-
-
-def node_key(snapshot: ClusterSnapshot, node: NodeId) -> Compare:
-    """A node is in the cluster as it was seen."""
-    return Compare(keys.registry_key(keys.node_path(node)), snapshot.nodes[node].revision)
-
-
-def _to_record(role: Role) -> CoordinatorRecord:
-    return CoordinatorRecord(
-        node=role.node,
-        incarnation=role.incarnation,
-        clock=role.clock,
-        formed=role.formed,
-        lapses=tuple(LapseNote(one.node, one.incarnation, one.at) for one in role.lapses),
-        quarantined=dict(role.quarantined),
-    )

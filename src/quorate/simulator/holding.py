@@ -10,10 +10,10 @@ from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status
 from quorate.database.cluster_database import ConflictingOwnership
 from quorate.database.contract import StoreUnavailable
-from quorate.database.failover_records import FailoverState
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
-from quorate.engine.hosted import STANDSTILL, WAITING_IN_QUEUE, to_brain, to_database
+from quorate.engine.hosted import to_brain, to_database
+from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered
 from quorate.simulator.brains import Hand
 from quorate.simulator.instance import Instance, let_run
@@ -181,17 +181,7 @@ class Held:
         """Write the states of all resources, and whether the group is wanted online; later if it must be."""
 
         def change(run: RunState) -> RunState:
-            states = dict.fromkeys(run.resource_states, int(state))
-            is_wanted = run.persistent_state if wanted is None else wanted
-            written = replace(run, resource_states=states, persistent_state=is_wanted)
-            if wanted:
-                failover = FailoverState(away=run.failover.away, drained=run.failover.drained)
-                written = replace(written, failover=failover)
-            comes = state is ResourceState.ONLINE or state.is_pending
-            if state is ResourceState.FAILED or (is_wanted and not comes):
-                return written
-            cleared = replace(written.failover, failed_at=None, retried=False, sentence="")
-            return replace(written, status_information=written.status_information & ~STANDSTILL, failover=cleared)
+            return run_with_states(run, dict.fromkeys(run.resource_states, state), wanted)
 
         await self.tell(change)
 

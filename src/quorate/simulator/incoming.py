@@ -1,26 +1,24 @@
 """The hands of the destination's brain in a simulated world, as `engine/incoming_session.py` is in production."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import GroupId, VmId
 from quorate.clusapi.machine import Step
-from quorate.clusapi.states import MigrationState, VmState
-from quorate.clusapi.status import E_FAIL
-from quorate.database.records import RunState, VmRunState
-from quorate.engine.hosted import WAITING_IN_QUEUE, to_brain
+from quorate.database.records import RunState
+from quorate.engine.hosted import to_brain
+from quorate.engine.journal import IncomingNote
+from quorate.engine.run_changes import run_after_destination
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
 from quorate.migration.incoming import Incoming, Phase
-from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered, OwnershipRecord, SendCas
+from quorate.migration.ownership import Cas, CasAnswered, CasUnanswered, OwnershipRecord, SendCas
 from quorate.migration.recovery import IncomingJournal
 from quorate.simulator.brains import Hand
 from quorate.simulator.holding import write_ownership
 from quorate.simulator.instance import Instance, let_run
 from quorate.simulator.kernel import Future
-from quorate.simulator.machine import IncomingNote
 from quorate.simulator.outgoing import OfSession, SessionAnswer
 from quorate.simulator.qemu import Run
 from quorate.simulator.session import Session
@@ -220,41 +218,11 @@ class IncomingSession(Session[Incoming, i.Event]):
         except ClusterError:
             self.post(CasUnanswered(cas.attempt))
             return
-        new = self._run_after(run.value, cas.kind)
+        new = run_after_destination(run.value, cas.kind, self.brain.reason, self.daemon.node)
         answer = await write_ownership(self.daemon, self.group, cas, new)
         if isinstance(answer, CasAnswered):
             self.run = new
         self.post(answer)
-
-    def _run_after(self, run: RunState, kind: CasKind) -> RunState:
-        vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.RUNNING)
-        match kind:
-            case CasKind.MARK:
-                done = replace(
-                    vm,
-                    vm_state=int(VmState.RUNNING),
-                    migration_state=int(MigrationState.NO_MIGRATION),
-                    migration_failure_reason=0,
-                    sentence="",
-                    migration_progress=100,
-                )
-                return replace(
-                    run,
-                    vm=done,
-                    default_owner=self.daemon.node,
-                    status_information=run.status_information & ~WAITING_IN_QUEUE,
-                    failover=replace(run.failover, away=run.failover.away and bool(run.failover.drained)),
-                )
-            case CasKind.GIVE_BACK:
-                failed = replace(
-                    vm,
-                    migration_state=int(MigrationState.FAILURE),
-                    migration_failure_reason=E_FAIL,
-                    sentence=self.brain.reason,
-                )
-                return replace(run, vm=failed)
-            case _:
-                return run
 
     async def _end_image(self) -> None:
         if self.instance is not None:

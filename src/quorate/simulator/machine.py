@@ -6,11 +6,10 @@ lies in the run directory (journals, the guard's file) is gone with the machine'
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from quorate.clusapi.identity import GroupId, NodeId, VmId
-from quorate.migration.recovery import IncomingJournal, OutgoingJournal
+from quorate.clusapi.identity import GroupId, NodeId
+from quorate.engine.journal import IncomingNote, OutgoingNote
 from quorate.simulator.dice import Dice
 from quorate.simulator.kernel import EPSILON, Act, Kernel, Timer
 from quorate.simulator.setup import NodeSetup
@@ -27,24 +26,6 @@ STAND_IN: Final = (0.15, 0.25)
 STAND_IN_LATENESS: Final = 0.3
 """Seconds by which what runs is late at most while the guard is away and the daemon lives."""
 _STAND_IN_AGAIN: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingNote:
-    """What a source noted, and which virtual machine it is about."""
-
-    group: GroupId
-    vm_id: VmId
-    journal: OutgoingJournal
-
-
-@dataclass(frozen=True, slots=True)
-class IncomingNote:
-    """What a destination noted, and which virtual machine it is about."""
-
-    group: GroupId
-    vm_id: VmId
-    journal: IncomingJournal
 
 
 class Clock:

@@ -19,13 +19,13 @@ from quorate.cluster.moves import Move, Stage
 from quorate.cluster.placement import Room, check_node, choose
 from quorate.cluster.queue import Carry, belongs, plan_carry
 from quorate.database.contract import StoreUnavailable
-from quorate.database.failover_records import FailoverNote, FailoverState
 from quorate.database.records import RunState
 from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.engine.hosted import to_brain, to_database
 from quorate.engine.move_types import default_move_type
 from quorate.engine.queue_link import QueueLink, Shown
 from quorate.engine.queue_records import to_drain, to_move
+from quorate.engine.run_changes import run_after_errand, run_after_failover, run_after_move, run_after_wait
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Outcome as IncomingOutcome
@@ -447,13 +447,9 @@ class Moves:
     async def _move_offline(self, held: Held, destination: NodeId) -> None:
         wanted_online = held.run.persistent_state
 
-        def change(run: RunState) -> RunState:
-            moved = replace(run.failover, away=False, failed_at=None, retried=False, sentence="", drained="")
-            return replace(run, default_owner=destination, persistent_state=wanted_online, failover=moved)
-
         try:
             await self._take_offline(held, "save")
-            await self._give(held, destination, change)
+            await self._give(held, destination, lambda run: run_after_move(run, destination, wanted=wanted_online))
         except ClusterError as error:
             self._daemon.say(Kind.SAY, f"{held.name} was not moved: {error.sentence}")
             if wanted_online:
@@ -466,20 +462,9 @@ class Moves:
         destination = move.destination
         assert destination is not None, "a move that has begun goes somewhere"
         wanted_online = held.run.persistent_state
-        drained = move.drain if move.cause is MoveCause.DRAIN else ""
 
         def change(run: RunState) -> RunState:
-            moved = replace(run.failover, drained=drained)
-            if move.status:
-                moved = replace(moved, sentence=move.sentence)
-            status = run.status_information & ~_WAITS | int(move.status) if move.status else run.status_information
-            return replace(
-                run,
-                default_owner=destination,
-                persistent_state=wanted_online,
-                status_information=status,
-                failover=moved,
-            )
+            return run_after_errand(run, move, destination, wanted=wanted_online)
 
         self.moving.add(held.group)
         try:
@@ -496,11 +481,9 @@ class Moves:
         """Give a group to the node that the policy has chosen. Raises ClusterError: it is still ours."""
         destination = decision.destination
         assert destination is not None, "there is somewhere to go"
-        history = tuple(FailoverNote(one.at, one.node) for one in decision.history)
 
         def change(run: RunState) -> RunState:
-            failover = FailoverState(failovers=history, away=True, drained=run.failover.drained)
-            return _for_start(run, destination, failover)
+            return run_after_failover(run, decision, destination)
 
         self.moving.add(held.group)
         try:
@@ -511,14 +494,10 @@ class Moves:
 
     async def give_parked(self, held: Held, destination: NodeId) -> None:
         """Give a group that waits for room to a node that has it. Raises ClusterError: it is still ours."""
-
-        def change(run: RunState) -> RunState:
-            return _for_start(run, destination, replace(run.failover, away=True, sentence=""))
-
         self.moving.add(held.group)
         try:
             self._check_is_off(held)
-            await self._give(held, destination, change)
+            await self._give(held, destination, lambda run: run_after_wait(run, destination))
         finally:
             self.moving.discard(held.group)
 
@@ -545,11 +524,6 @@ _HOW: Final = {
     VmResdllContext.SHUTDOWN_FORCE: "shut down",
     VmResdllContext.TURN_OFF: "turn off",
 }
-
-
-def _for_start(run: RunState, destination: NodeId, failover: FailoverState) -> RunState:
-    status = run.status_information & ~_WAITS | int(GroupStatus.WAITING_TO_START)
-    return replace(run, default_owner=destination, persistent_state=True, status_information=status, failover=failover)
 
 
 class Errands:

@@ -2,28 +2,28 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId, VmId
 from quorate.clusapi.machine import Step
 from quorate.clusapi.states import MigrationState
-from quorate.clusapi.status import E_FAIL
 from quorate.cluster.failover import GiverWord
 from quorate.database.records import RunState
 from quorate.engine.hosted import to_brain
+from quorate.engine.journal import OutgoingNote
+from quorate.engine.run_changes import run_after_source
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
 from quorate.migration.outgoing import Outgoing, Phase
-from quorate.migration.ownership import Cas, CasKind, SendCas
+from quorate.migration.ownership import Cas, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
 from quorate.simulator.brains import Hand
 from quorate.simulator.holding import Held
 from quorate.simulator.instance import Gone, Instance, let_run
 from quorate.simulator.kernel import Timer
-from quorate.simulator.machine import OutgoingNote
 from quorate.simulator.network import Unreachable
 from quorate.simulator.session import Session
 from quorate.simulator.trace import Kind
@@ -307,20 +307,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self.post(e.Resumed())
 
     async def _send_cas(self, cas: Cas) -> None:
-        self.post(await self.held.change_owner(cas, self._run_with(cas.kind)))
-
-    def _run_with(self, kind: CasKind) -> Callable[[RunState], RunState]:
-        given = kind is CasKind.GIVE
-        state = MigrationState.MOVE if given else MigrationState.FAILURE
-        sentence = "" if given else self.brain.reason
-
-        def change(run: RunState) -> RunState:
-            assert run.vm is not None, "a group that migrates is a virtual machine"
-            reason = 0 if given else E_FAIL
-            vm = replace(run.vm, migration_state=int(state), migration_failure_reason=reason, sentence=sentence)
-            return replace(run, vm=vm, failover=replace(run.failover, drained=self.drained) if given else run.failover)
-
-        return change
+        reason = self.brain.reason
+        answer = await self.held.change_owner(cas, lambda run: run_after_source(run, cas.kind, reason, self.drained))
+        self.post(answer)
 
     async def _say_yours(self, epoch: int, revision: int) -> None:
         message = OfSession(self.brain.session, epoch=epoch, revision=revision)

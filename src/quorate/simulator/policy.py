@@ -13,13 +13,13 @@ from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupStatus, ResourceState, RestartAction
 from quorate.clusapi.status import Status
 from quorate.cluster.failback import plan_failback
-from quorate.cluster.failover import FailoverDecision, plan_failover, plan_parked, retry_at, room_beside_orphans
-from quorate.cluster.picture import PARKED, Failover, GroupPicture, Picture
+from quorate.cluster.failover import FailoverDecision, plan_parked, retry_at, room_beside_orphans
+from quorate.cluster.picture import PARKED, GroupPicture, Picture
 from quorate.cluster.placement import Room
 from quorate.cluster.restart import RestartHistory, plan_restart
-from quorate.database.records import RunState
 from quorate.engine.admission import NO_ROOM
-from quorate.engine.failures import restart_policy
+from quorate.engine.failures import plan_failover_of, restart_policy
+from quorate.engine.run_changes import run_when_given_up, run_when_parked
 from quorate.simulator.holding import Held
 from quorate.simulator.kernel import Timer
 from quorate.simulator.owner import Cause
@@ -158,37 +158,17 @@ class Failures:
             await self._give_up(held, f"{why}; but {error.sentence}")
 
     def _plan(self, held: Held) -> FailoverDecision:
-        picture = self._daemon.picture()
-        group = picture.groups.get(held.group)
-        if group is None or group.owner != self._daemon.node:
-            return FailoverDecision(None, "it is not ours any more")
-        known = held.run.failover
-        group = replace(
-            group,
-            states=(ResourceState.FAILED,),
-            wanted=held.run.persistent_state,
-            failovers=tuple(Failover(one.at, one.node) for one in known.failovers),
-            failed_at=None,
-        )
-        return plan_failover(picture, group)
+        return plan_failover_of(self._daemon.picture(), self._daemon.node, held.group, held.run)
 
     async def _park(self, held: Held, status: GroupStatus, sentence: str) -> None:
-        def change(run: RunState) -> RunState:
-            failover = replace(run.failover, sentence=sentence)
-            return replace(run, status_information=run.status_information | int(status), failover=failover)
-
         with suppress(ClusterError):  # it is somebody else's by now
             await self._daemon.owner.offline(held, "turn off", None)
-            await held.tell(change)
+            await held.tell(lambda run: run_when_parked(run, status, sentence))
 
     async def _give_up(self, held: Held, why: str, *, retried: bool = False) -> None:
         at = self._daemon.clock.now()
-
-        def change(run: RunState) -> RunState:
-            return replace(run, failover=replace(run.failover, failed_at=at, retried=retried, sentence=why))
-
         with suppress(ClusterError):  # it is somebody else's by now
-            await held.tell(change)
+            await held.tell(lambda run: run_when_given_up(run, at, why, retried=retried))
 
 
 # --- the upkeep -------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.hosted import to_brain
+from quorate.engine.journal import IncomingNote, OutgoingNote
+from quorate.engine.recovery import found_incoming, run_state_of
 from quorate.hypervisor import contract as hv
 from quorate.migration.recovery import Concern, Found, FoundIncoming, plan_take_on
 from quorate.simulator.holding import Held
 from quorate.simulator.incoming import IncomingSession
 from quorate.simulator.instance import Instance
-from quorate.simulator.machine import IncomingNote, OutgoingNote
 from quorate.simulator.outgoing import OutgoingSession
 from quorate.simulator.trace import Kind
 
@@ -148,7 +149,7 @@ class _Recovery:
     async def _carry_on_outgoing(self, note: OutgoingNote, instance: Instance | None) -> None:
         found = Found.GONE
         if instance is not None:
-            state = await _run_state(instance)
+            state = await run_state_of(instance)
             found = Found.RUNNING if state is hv.RunState.RUNNING else Found.PAUSED
         daemon = self._daemon
         held = self._held(instance)
@@ -161,7 +162,7 @@ class _Recovery:
         session.carry_on(step.effects)
 
     async def _carry_on_incoming(self, note: IncomingNote, instance: Instance | None) -> None:
-        found = FoundIncoming.GONE if instance is None else await _found_incoming(instance)
+        found = FoundIncoming.GONE if instance is None else await found_incoming(instance)
         daemon = self._daemon
         record = to_brain(self._snapshot.ownership[self._group])
         now = daemon.machine.clock.monotonic()
@@ -192,7 +193,7 @@ class _Recovery:
 
     async def _bring_in_line(self, held: Held, instance: Instance) -> None:
         """Make what QEMU does and what the run state says agree."""
-        state = await _run_state(instance)
+        state = await run_state_of(instance)
         if state is hv.RunState.SHUTDOWN:
             self._daemon.owner.mark_shut_down_by_guest(self._group)
             held.instance = None
@@ -209,20 +210,3 @@ class _Recovery:
                 await held.set_saved(held.state, None, None)
             await held.run_on(instance)
             await held.set_saved(VmState.RUNNING, None, None)
-
-
-async def _run_state(instance: Instance) -> hv.RunState:
-    try:
-        return await instance.run_state()
-    except ClusterError:
-        return hv.RunState.UNKNOWN
-
-
-async def _found_incoming(instance: Instance) -> FoundIncoming:
-    match await _run_state(instance):
-        case hv.RunState.RUNNING:
-            return FoundIncoming.RUNNING
-        case hv.RunState.PAUSED:
-            return FoundIncoming.LOADED
-        case _:
-            return FoundIncoming.RECEIVING

@@ -2,40 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic
 
-from quorate.clusapi.identity import GroupId, SessionId
+from quorate.clusapi.identity import GroupId
 from quorate.clusapi.machine import Step, UndeclaredTransition
+from quorate.engine.session import BrainT, EventT
 from quorate.simulator.brains import Hand
 from quorate.simulator.kernel import Future, Life, Timer
 from quorate.simulator.trace import Kind
 
 if TYPE_CHECKING:
     from quorate.simulator.daemon import Daemon
-
-
-class Brain(Protocol):
-    """What is common to both brains of a migration."""
-
-    @property
-    def session(self) -> SessionId:
-        """Which migration it is."""
-        ...
-
-    @property
-    def phase(self) -> Enum:
-        """Where it stands."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why it does not succeed."""
-        ...
-
-
-BrainT = TypeVar("BrainT", bound=Brain)
-EventT = TypeVar("EventT")
 
 
 class Session(ABC, Generic[BrainT, EventT]):

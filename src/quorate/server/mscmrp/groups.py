@@ -20,7 +20,6 @@ from quorate.mscmrp.group_methods import (
     SetGroupNodeListIn,
 )
 from quorate.mscmrp.shapes import (
-    HandleContextIn,
     HandleFlagsIn,
     HandleIn,
     OpenOut,
@@ -78,26 +77,16 @@ async def offline(wire: WireCall, inputs: HandleIn) -> StatusOut:
     return await _settle(wire, inputs, "OfflineGroup", GroupState.OFFLINE)
 
 
-async def online_ex(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
-    """Bring it online, as flags say."""
-    return await _by_context(wire, inputs, "OnlineGroup")
-
-
-async def offline_ex(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
-    """Take it offline, as flags and context say."""
-    return await _by_context(wire, inputs, "OfflineGroup")
-
-
-async def move_ex(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
-    """Move it to the best node, as flags and context say."""
-    return await _by_context(wire, inputs, "MoveGroup")
-
-
 async def move_to_node_ex(wire: WireCall, inputs: MoveGroupToNodeExIn) -> StatusOut:
     """Move it to a node, as flags and context say."""
     it = wire.find(inputs.handle, OpenGroup)
     node = wire.find(inputs.node, OpenNode)
-    asked: Inputs = _context(it, inputs.flags, inputs.in_buffer) | {"destination": node.id}
+    asked: Inputs = {
+        "group": it.id,
+        "destination": node.id,
+        "flags": inputs.flags,
+        "in_buffer": inputs.in_buffer or None,
+    }
     return status_out(await wire.ask("MoveGroup", asked, it))
 
 
@@ -151,15 +140,6 @@ async def _settle(wire: WireCall, inputs: HandleIn, operation: str, wanted: Grou
     return StatusOut(status=await settled_group(wire, it, status, wanted))
 
 
-async def _by_context(wire: WireCall, inputs: HandleContextIn, operation: str) -> StatusOut:
-    it = wire.find(inputs.handle, OpenGroup)
-    return status_out(await wire.ask(operation, _context(it, inputs.flags, inputs.in_buffer), it))
-
-
-def _context(it: OpenGroup, flags: int, in_buffer: bytes) -> Inputs:
-    return {"group": it.id, "flags": flags, "in_buffer": in_buffer or None}
-
-
 HANDLERS: Final[Mapping[int, Handler]] = handlers(
     answer(methods.OPEN_GROUP, patterns.opens(OpenGroup, "GetGroupId", "group")),
     answer(methods.CREATE_GROUP, patterns.creates(OpenGroup, "CreateGroup", "name")),
@@ -178,9 +158,9 @@ HANDLERS: Final[Mapping[int, Handler]] = handlers(
     answer(methods.GROUP_CONTROL, patterns.controls(OpenGroup, "GroupControl", "group")),
     answer(methods.OPEN_GROUP_EX, patterns.opens_ex(OpenGroup, "GetGroupId", "group")),
     answer(methods.CREATE_GROUP_EX, create_ex),
-    answer(methods.ONLINE_GROUP_EX, online_ex),
-    answer(methods.OFFLINE_GROUP_EX, offline_ex),
-    answer(methods.MOVE_GROUP_EX, move_ex),
+    answer(methods.ONLINE_GROUP_EX, patterns.changes_by_context(OpenGroup, "OnlineGroup", "group")),
+    answer(methods.OFFLINE_GROUP_EX, patterns.changes_by_context(OpenGroup, "OfflineGroup", "group")),
+    answer(methods.MOVE_GROUP_EX, patterns.changes_by_context(OpenGroup, "MoveGroup", "group")),
     answer(methods.MOVE_GROUP_TO_NODE_EX, move_to_node_ex),
     answer(methods.CANCEL_CLUSTER_GROUP_OPERATION, cancel),
     answer(methods.CREATE_GROUP_ENUM, create_enum),

@@ -15,6 +15,7 @@ from quorate.mscmrp.shapes import (
     ControlOut,
     EnumExOut,
     EnumOut,
+    HandleContextIn,
     HandleFlagsIn,
     HandleIn,
     HandleMaskIn,
@@ -114,6 +115,17 @@ def changes_by_flags(kind: Kind, operation: str, object_: str) -> Function[Handl
     async def change(wire: WireCall, inputs: HandleFlagsIn) -> StatusOut:
         it = wire.find(inputs.handle, kind)
         return status_out(await wire.ask(operation, {object_: it.id, "flags": inputs.flags}, it))
+
+    return change
+
+
+def changes_by_context(kind: Kind, operation: str, object_: str) -> Function[HandleContextIn, StatusOut]:
+    """Do something to an object, as flags and context say."""
+
+    async def change(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
+        it = wire.find(inputs.handle, kind)
+        asked: Inputs = {object_: it.id, "flags": inputs.flags, "in_buffer": inputs.in_buffer or None}
+        return status_out(await wire.ask(operation, asked, it))
 
     return change
 

@@ -18,7 +18,6 @@ from quorate.mscmrp.resource_methods import (
     SetResourceDependencyExpressionIn,
 )
 from quorate.mscmrp.shapes import (
-    HandleContextIn,
     HandleFlagsIn,
     HandleIn,
     OpenOut,
@@ -58,16 +57,6 @@ async def online(wire: WireCall, inputs: HandleIn) -> StatusOut:
 async def offline(wire: WireCall, inputs: HandleIn) -> StatusOut:
     """Take it offline, and wait for that."""
     return await _settle(wire, inputs, "OfflineResource", ResourceState.OFFLINE)
-
-
-async def online_ex(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
-    """Bring it online, as flags say."""
-    return await _by_context(wire, inputs, "OnlineResource")
-
-
-async def offline_ex(wire: WireCall, inputs: HandleContextIn) -> StatusOut:
-    """Take it offline, as flags and context say."""
-    return await _by_context(wire, inputs, "OfflineResource")
 
 
 async def set_expression(wire: WireCall, inputs: SetResourceDependencyExpressionIn) -> StatusOut:
@@ -125,12 +114,6 @@ async def _settle(wire: WireCall, inputs: HandleIn, operation: str, wanted: Reso
     return StatusOut(status=await settled_resource(wire, it, status, wanted))
 
 
-async def _by_context(wire: WireCall, inputs: HandleContextIn, operation: str) -> StatusOut:
-    it = wire.find(inputs.handle, OpenResource)
-    asked: Inputs = {"resource": it.id, "flags": inputs.flags, "in_buffer": inputs.in_buffer or None}
-    return status_out(await wire.ask(operation, asked, it))
-
-
 _DEPENDS_ON: Final = (OpenResource, "depends_on")
 
 HANDLERS: Final[Mapping[int, Handler]] = handlers(
@@ -180,8 +163,8 @@ HANDLERS: Final[Mapping[int, Handler]] = handlers(
     ),
     answer(methods.OPEN_RESOURCE_EX, patterns.opens_ex(OpenResource, "GetResourceId", "resource")),
     answer(methods.CHANGE_CSV_STATE, change_csv_state),
-    answer(methods.ONLINE_RESOURCE_EX, online_ex),
-    answer(methods.OFFLINE_RESOURCE_EX, offline_ex),
+    answer(methods.ONLINE_RESOURCE_EX, patterns.changes_by_context(OpenResource, "OnlineResource", "resource")),
+    answer(methods.OFFLINE_RESOURCE_EX, patterns.changes_by_context(OpenResource, "OfflineResource", "resource")),
     answer(methods.CREATE_RESOURCE_ENUM, create_enum),
     answer(methods.RESTART_RESOURCE, patterns.changes_by_flags(OpenResource, "RestartResource", "resource")),
     answer(methods.CHANGE_CSV_STATE_EX, change_csv_state_ex),
