@@ -266,6 +266,17 @@ async def test_another_store_sees_what_was_answered(engine: Engine) -> None:
 
 
 @scenario
+async def test_the_revision_is_never_older_than_an_answer_to_anybody(engine: Engine) -> None:
+    one, other, blocking = engine.open(), engine.open(), engine.open_blocking()
+    for number in range(1, 40):
+        if number % 3:
+            await (one if number % 2 else other).transact([], [Put("a", b"%d" % number)])
+        else:
+            await asyncio.to_thread(blocking.transact, [], [Put("a", b"%d" % number)])
+        assert [(await store.range()).revision for store in (one, other, one)] == [number] * 3
+
+
+@scenario
 async def test_the_largest_transactions_are_taken_and_larger_ones_refused(engine: Engine) -> None:
     store = engine.open()
     keys = [f"{number:03}".ljust(MAX_TRANSACTION_SIZE // MAX_OPERATIONS // 4, "k") for number in range(MAX_OPERATIONS)]

@@ -5,6 +5,7 @@
     loop ──▶ writer thread ──▶ own connection ──commit──▶ file
       │                             └──after the commit──▶ datagram to every watching process (signals.py)
       ├────▶ reader thread ──▶ own connection; also moves the WAL into the file from time to time
+      ├────▶ commit sight: has anything been committed since the last answer? asked on the loop itself
       └◀──── feed thread ──▶ own connection; datagram or slow poll ──▶ reads the log of changes once, for all watches
 
 Nothing here blocks the loop, and nothing waits for ever: a call that gets no answer in time raises StoreUnavailable.
@@ -31,7 +32,7 @@ from quorate.database.contract import (
 )
 from quorate.database.feed import ChangeFeed, FeedSource
 from quorate.database.signals import SignalDirectory
-from quorate.database.sqlite_file import KEEP_REVISIONS, ChangeLog, SqliteFile
+from quorate.database.sqlite_file import KEEP_REVISIONS, ChangeLog, CommitSight, SqliteFile
 
 T = TypeVar("T")
 
@@ -68,6 +69,9 @@ class SqliteStore:
         self._directory = SignalDirectory(default_signals(path) if signals is None else signals)
         self._write_file = SqliteFile(path, busy_wait, keep)
         self._read_file = SqliteFile(path, busy_wait, keep)
+        self._sight = CommitSight(path)
+        self._known: tuple[int | None, int] = (None, 0)
+        """What the sight told, and a revision that was read after it did."""
         self._writer = ThreadPoolExecutor(1, "quorate-database-writer")
         self._reader = ThreadPoolExecutor(1, "quorate-database-reader")
         self._busy_wait = busy_wait
@@ -87,8 +91,19 @@ class SqliteStore:
         return await self._run(self._reader, lambda: self._read_file.get(key))
 
     async def range(self, *prefixes: str, after: int = 0) -> Snapshot:
-        """Read all records under the prefixes at one revision."""
-        return await self._run(self._reader, lambda: self._read_file.range(prefixes, after))
+        """Read all records under the prefixes at one revision.
+
+        The question for the revision alone is asked with every call of every client: as long as nobody has committed
+        anything it costs no thread.
+        """
+        if prefixes:
+            return await self._run(self._reader, lambda: self._read_file.range(prefixes, after))
+        self._check_open()
+        seen, revision = self._known
+        if seen is None or seen != self._sight.look():
+            self._known = await self._run(self._reader, self._look_and_read)
+            revision = self._known[1]
+        return Snapshot(revision, ())
 
     async def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Outcome:
         """Write everything if every compare holds."""
@@ -118,7 +133,7 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         closing = (
             loop.run_in_executor(self._writer, self._write_file.close),
-            loop.run_in_executor(self._reader, self._read_file.close),
+            loop.run_in_executor(self._reader, self._close_reader),
         )
         self._writer.shutdown(wait=False)
         self._reader.shutdown(wait=False)
@@ -126,6 +141,16 @@ class SqliteStore:
         self._directory.close()
 
     # --- Parts -----------------------------------------------------------------------------------------------------
+
+    def _look_and_read(self) -> tuple[int | None, int]:
+        """In this order: a commit between the two makes the answer newer than what was seen, never older."""
+        self._sight.open()
+        seen = self._sight.look()
+        return seen, self._read_file.revision()
+
+    def _close_reader(self) -> None:
+        self._sight.close()
+        self._read_file.close()
 
     async def _changes(self, after: int) -> ChangeLog:
         return await self._run(self._reader, lambda: self._read_file.changes(after))

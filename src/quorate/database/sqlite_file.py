@@ -217,6 +217,44 @@ class SqliteFile:
             ) from error
 
 
+class CommitSight:
+    """Sees whether anything was committed since it last looked: quick enough for the loop, and it waits for nobody.
+
+    SQLite keeps a mark of the last commit in memory that all processes with the file open share, and answers from there
+    (`PRAGMA data_version`: it changes with each commit of any other connection). Nothing is read from the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Look at nothing yet."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file, which may take its time. Raises what opening raises: StoreUnavailable, FaultError."""
+        if self._connection is None:
+            try:
+                self._connection = _open(self._path, 0.0)
+            except (sqlite3.Error, OSError) as error:
+                sentence = f"the cluster database {self._path} did not answer while opening: {error}"
+                raise StoreUnavailable(sentence) from error
+
+    def look(self) -> int | None:
+        """Give a number that stays the same as long as nobody commits; None when it cannot be told at once."""
+        if self._connection is None:
+            return None
+        with suppress(sqlite3.Error):
+            return int(
+                self._connection.execute("PRAGMA data_version").fetchall()[0][0]
+            )  # to its end: no read stays open
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 def _open(path: Path, busy_wait: float) -> sqlite3.Connection:
     """Open the file, making it if it is missing. Raises FaultError when it is not ours or newer than this program."""
     if not path.parent.exists():

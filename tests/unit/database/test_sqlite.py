@@ -5,6 +5,7 @@ import shutil
 import socket
 import sqlite3
 import stat
+import threading
 import time
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -18,10 +19,10 @@ from quorate.clusapi.identity import ImageId, NodeId
 from quorate.clusapi.status import Status
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
-from quorate.database.contract import Put, StoreUnavailable
+from quorate.database.contract import Compare, Put, StoreUnavailable
 from quorate.database.records import Lease, Ownership, VmRunState
 from quorate.database.sqlite import SqliteBlockingStore, SqliteStore
-from quorate.database.sqlite_file import PRUNE_EVERY, SCHEMA, SqliteFile
+from quorate.database.sqlite_file import PRUNE_EVERY, SCHEMA, CommitSight, SqliteFile
 from quorate.database.values import RegistryValue
 
 DATA = Path(__file__).parents[2] / "data"
@@ -49,6 +50,46 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     asyncio.run(body())
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not list(path.with_name("database.sqlite.signals").iterdir()), "a socket was left behind"
+
+
+def test_a_commit_of_anybody_else_is_seen_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "database.sqlite"
+    sight, blocking = CommitSight(path), SqliteBlockingStore(path)
+    assert sight.look() is None, "not open yet"
+    sight.open()
+    before = sight.look()
+    assert before is not None and sight.look() == before
+    assert not blocking.transact([Compare("a", 7)], [Put("a", b"")]).succeeded
+    assert sight.look() == before, "nothing was committed"
+    blocking.transact([], [Put("a", b"")])
+    assert sight.look() != before
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    seen = sight.look()
+    blocking.transact([], [Put("a", b"b")])
+    assert sight.look() != seen, "seen in a log that begins anew, too"
+    sight.close()
+    blocking.close()
+
+
+def test_the_revision_is_known_without_the_reader_while_nobody_commits(tmp_path: Path) -> None:
+    async def body() -> None:
+        store, release = SqliteStore(tmp_path / "database.sqlite"), threading.Event()
+        revision = (await store.transact([], [Put("a", b"")])).revision
+        assert (await store.range()).revision == revision
+        busy = asyncio.create_task(store._run(store._reader, release.wait))
+        await asyncio.sleep(0)
+        assert (await store.range()).revision == revision and not busy.done()
+        await store.transact([], [Put("a", b"b")])
+        question = asyncio.create_task(store.range())
+        await asyncio.sleep(0)
+        assert not question.done(), "now the reader has to say it"
+        release.set()
+        assert (await question).revision == revision + 1
+        await busy
+        await store.close()
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["beside the file", "chosen"])
