@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tests.system.pocket_cluster import PocketCluster
 
+from quorate.clusapi.identity import VmId
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.database.snapshot_builder import SnapshotBuilder
 from quorate.database.sqlite import SqliteBlockingStore
+from quorate.hypervisor.contract import VmPaths
 
 SETTLED = (MigrationState.NO_MIGRATION, MigrationState.CANCELED, MigrationState.FAILURE)
 
@@ -105,7 +107,9 @@ class Sight:
             yield from (path.name for path in runtime.glob("*.journal"))
             if node != owner:
                 state = self.cluster.directory / "nodes" / node.removeprefix("node") / "vms"
-                yield from (f"{node}: {path.name}" for path in runtime.glob("*") if path.suffix in (".q", ".m", ".a"))
+                paths, vm = VmPaths(state, runtime), VmId(vm_id)
+                sockets = (paths.control_socket(vm), paths.migration_socket(vm), paths.agent_socket(vm))
+                yield from (f"{node}: {path.name}" for path in sockets if path.exists())
                 yield from (f"{node}: {path.name}" for path in runtime.glob(f"{vm_id}.*"))
                 yield from (f"{node}: {path.name}" for path in state.glob(f"{vm_id}.rom"))
 
