@@ -20,7 +20,7 @@ check: ## format, lint, types, layers, unit tests: under a minute, for every com
 	@scripts/setup test
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/ruff check --quiet $(SOURCES)
-	@.venv/bin/mypy -n 2
+	@.venv/bin/mypy -n 2 || { [ $$? -eq 2 ] && .venv/bin/mypy; } # its workers have 3 s to start: too few on a busy machine
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests/unit
 
