@@ -34,6 +34,7 @@ from types import TracebackType
 from typing import Final
 
 from tests.contract.etcd_certificates import Authority, KeyPair
+from tests.waiting import PATIENCE
 
 from quorate.database.etcd.settings import EtcdSettings
 
@@ -169,7 +170,7 @@ class EtcdMember:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
             self._cluster.tell_reaper(f"-{self._process.pid}")
             self._process = None
 
@@ -192,7 +193,7 @@ class EtcdMember:
             *place.command_prefix, sys.executable, "-c", _ASK, str(ROOT), place.address, str(place.client_port),
             path, *files,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         if done.returncode != 0:
             raise OSError(done.stderr.strip().rpartition("\n")[2])
         return _object(done.stdout)
@@ -250,19 +251,19 @@ class EtcdCluster:
         """A prefix that no store has used yet."""
         return f"quorate/{random.getrandbits(48):x}/"
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 2 * PATIENCE) -> None:
         """Start all members and wait until each is healthy."""
         atexit.register(self.close)
         for member in self.members:
             member.start()
         self.wait_healthy(timeout)
 
-    def wait_healthy(self, timeout: float = 60.0) -> None:
+    def wait_healthy(self, timeout: float = 2 * PATIENCE) -> None:
         """Wait until every member that runs is healthy. A member that ends meanwhile is an error."""
         running = [member for member in self.members if member.is_running]
         self._wait(lambda: all(member.is_healthy() for member in running), timeout, running)
 
-    def leader(self, timeout: float = 30.0) -> EtcdMember:
+    def leader(self, timeout: float = PATIENCE) -> EtcdMember:
         """The member that leads; waits until there is one."""
         found: list[EtcdMember] = []
 
@@ -293,7 +294,7 @@ class EtcdCluster:
         for member in self.members:
             member.kill()
         if self._reaper is not None:
-            self._reaper.communicate(timeout=10)
+            self._reaper.communicate(timeout=PATIENCE)
             self._reaper = None
 
     def _wait(self, condition: Callable[[], bool], timeout: float, expected: Sequence[EtcdMember]) -> None:

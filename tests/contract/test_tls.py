@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.contract.tls_rig import Rig, running_rig
 from tests.unit.peers.certificates import OTHER_INSTANCE, Authorities, now
+from tests.waiting import PATIENCE
 
 from quorate.cli.main import run as run_command
 from quorate.client import connect
@@ -186,13 +187,13 @@ def test_a_removed_user_is_refused_at_once_and_its_streams_end(rig: Rig) -> None
 
     follower = threading.Thread(target=follow)
     follower.start()
-    assert followed.wait(10)
+    assert followed.wait(PATIENCE)
     rig.client(rig.user("alice")).call("RemoveUser", name="Bob")
     rig.run(rig.seen_by_all())
     with refused(CallerError, Status.ERROR_LOGON_FAILURE) as raised:
         client.call("ListNodes")
     assert 'the certificate of "bob" counts no more' in raised.value.sentence
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE)
     follower.join()
     assert [event["object_name"] for event in rig.events("user.removed")] == ["Bob"]
 
@@ -554,7 +555,7 @@ def test_a_certificate_is_renewed_while_the_doors_stay_open(rig: Rig, tmp_path: 
 
     follower = threading.Thread(target=follow)
     follower.start()
-    assert followed.wait(10)
+    assert followed.wait(PATIENCE)
     calling = rig.run(rig.doors[NodeId("2")].peers.call(ONE, "ping", {}, 5.0))
     clock[0] = before.not_after - timedelta(days=29)
     assert rig.run(keeper.renew_if_due()) is True
@@ -569,7 +570,7 @@ def test_a_certificate_is_renewed_while_the_doors_stay_open(rig: Rig, tmp_path: 
     renewed = rig.events("node.certificate")
     assert [(event["object_name"], event["actor"]) for event in renewed] == [("node1", "node 1")]
     rig.run(rig.database.credentials.remove_user("bob"))
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE)
     follower.join()
 
 

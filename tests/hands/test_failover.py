@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.hands.cluster_world import DURATION, MARGIN, MIB, SimNode, World, cluster_test
+from tests.waiting import slowness
 
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
@@ -314,7 +315,7 @@ def test_a_virtual_machine_that_was_leaving_a_node_that_dies_is_started_elsewher
         vm = await _move_until(world, "stopped", one, two, tmp_path)
         assert await world.owner(vm.group) == one.id
         await one.die()
-        await world.until(lambda: world.runs_on(vm) in (two.id, three.id), patience=4.0)
+        await world.until(lambda: world.runs_on(vm) in (two.id, three.id), patience=4.0 * slowness())
 
     cluster_test(body)()
 

@@ -52,7 +52,7 @@ async def test_a_good_node_passes_every_rule_by_what_it_says_itself(world: World
     assert by_rule["version"].measured == "1.0.0 to 1.0.0"
     assert by_rule["CPU features"].verdict is Verdict.OK
     assert "a socket of this machine" in by_rule["migration network"].measured, "a connection was really made"
-    await world.until(lambda: not list(two.paths.runtime.glob("*.p")), patience=5.0)
+    await world.until(lambda: not list(two.paths.runtime.glob("*.p")))
 
 
 @cluster_test

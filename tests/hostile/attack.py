@@ -36,7 +36,7 @@ from quorate.server.mscmrp.access import MAXIMUM_ALLOWED
 _METHODS: Final = tuple(METHODS.values())
 _METHODS_THAT_KEEP: Final = tuple(method for method in _METHODS if not method.name.startswith("Close"))
 STUBS_A_CONNECTION: Final = 60
-PATIENCE: Final = 10.0
+PATIENCE: Final = 60.0
 """Seconds after which a server that neither answers nor closes is taken to hang."""
 _WITHIN: Final = 0.3
 """Seconds after which an insider gives a call up: some wait for an event."""

@@ -7,10 +7,13 @@ from pathlib import Path
 from tests.waiting import PATIENCE
 
 from quorate.client.blocking import BlockingClient
+from quorate.clusapi.control_codes import CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.json_types import JsonObject, json_int, json_object, json_text
 from quorate.clusapi.operation_values import FieldValue, Values
+from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
 from quorate.clusapi.states import VmState
+from quorate.engine.guard_file import GUARD_FILE, GuardFile, boottime
 
 
 class ClusterUnderTest:
@@ -26,6 +29,34 @@ class ClusterUnderTest:
 
     def call(self, operation: str, **inputs: FieldValue) -> Values:
         return self.client.call(operation, full_access=True, **inputs)
+
+    # --- the cluster's properties ----------------------------------------------------------------------------------
+
+    def runtimes(self) -> list[Path]:
+        """The runtime directories of all nodes."""
+        raise NotImplementedError
+
+    def set_lease(self, seconds: int) -> None:
+        """Let leases last so long, 3 to 120 s, and wait until they do.
+
+        Who kills a daemon and wants it back in time needs more than the usual 5 s on a busy machine: when the lease is
+        over, the guard ends what the daemon ran.
+        """
+        self._set("SameSubnetThreshold", seconds)
+        for runtime in self.runtimes():
+            file = GuardFile(runtime / GUARD_FILE)
+            try:
+                self.wait(lambda file=file: _runs_for(file, seconds), 30, f"{runtime} has such a lease")  # type: ignore[misc]
+            finally:
+                file.close()
+
+    def trust_all(self) -> None:
+        """Quarantine no node: tests take nodes away more often than three times within an hour."""
+        self._set("QuarantineDuration", 0)
+
+    def _set(self, name: str, value: int) -> None:
+        data = pack_property_list(PropertyList.of([(name, PropertyFormat.DWORD, value)]))
+        self.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
 
     # --- virtual machines ------------------------------------------------------------------------------------------
 
@@ -76,3 +107,8 @@ class ClusterUnderTest:
         for log in sorted(self.directory.glob("nodes/*/daemon.log")):
             lines += [f"\nnode{log.parent.name}: {line}" for line in log.read_text(errors="replace").splitlines()[-25:]]
         return "".join(lines)
+
+
+def _runs_for(file: GuardFile, seconds: int) -> bool:
+    word = file.word()
+    return word is not None and word.duration == seconds and word.deadline > boottime() + seconds - 2

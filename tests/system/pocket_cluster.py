@@ -13,10 +13,7 @@ from pathlib import Path
 from tests.system.cluster_under_test import ClusterUnderTest
 
 from quorate.client.blocking import BlockingClient
-from quorate.clusapi.control_codes import CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES
 from quorate.clusapi.json_types import json_int, json_objects, json_text
-from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
-from quorate.engine.guard_file import GUARD_FILE, GuardFile, boottime
 from quorate.service import pocket
 from quorate.service.pocket_files import configured
 
@@ -83,27 +80,8 @@ class PocketCluster(ClusterUnderTest):
         for node in before:
             self.wait(lambda node=node: answers(node), 30, f"{node} is back")  # type: ignore[misc]
 
-    def set_lease(self, seconds: int) -> None:
-        """Let leases last so long, 3 to 120 s, and wait until they do.
-
-        Who kills a daemon and wants it back in time needs more than the usual 5 s on a busy machine: when the lease is
-        over, the guard ends what the daemon ran.
-        """
-        self._set("SameSubnetThreshold", seconds)
-        for number in range(1, self.nodes + 1):
-            file = GuardFile(self.runtime(f"node{number}") / GUARD_FILE)
-            try:
-                self.wait(lambda file=file: _runs_for(file, seconds), 30, f"node{number} has such a lease")  # type: ignore[misc]
-            finally:
-                file.close()
-
-    def trust_all(self) -> None:
-        """Quarantine no node: tests take nodes away more often than three times within an hour."""
-        self._set("QuarantineDuration", 0)
-
-    def _set(self, name: str, value: int) -> None:
-        data = pack_property_list(PropertyList.of([(name, PropertyFormat.DWORD, value)]))
-        self.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
+    def runtimes(self) -> list[Path]:
+        return [self.runtime(f"node{number}") for number in range(1, self.nodes + 1)]
 
     @contextmanager
     def daemon_stands_still(self, node: str) -> Iterator[None]:
@@ -170,11 +148,6 @@ def pocket_cluster(
         yield cluster
     finally:
         cluster.end()
-
-
-def _runs_for(file: GuardFile, seconds: int) -> bool:
-    word = file.word()
-    return word is not None and word.duration == seconds and word.deadline > boottime() + seconds - 2
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,9 +113,14 @@ class Background:
         self._process = process
 
     def line(self) -> str:
-        """The next line that it prints; "" at its end."""
+        """The next line that it prints; "" at its end, which comes when it has said nothing for too long."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline().rstrip("\n")
+        too_long = threading.Timer(TIMEOUT, self._process.kill)
+        too_long.start()
+        try:
+            return self._process.stdout.readline().rstrip("\n")
+        finally:
+            too_long.cancel()
 
     def interrupt(self) -> Answer:
         """Press Ctrl-C and wait for the end."""

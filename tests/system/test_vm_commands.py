@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.system.pocket_cluster import PocketCluster
 from tests.system.qemu_gate import QemuGate
-from tests.system.shell import Answer, Shell
+from tests.system.shell import Answer, Background, Shell
 from tests.system.start_cancel_rig import Rig
 
 from quorate.client.blocking import BlockingClient
@@ -310,16 +309,26 @@ def test_delete_asks_and_does_nothing_unless_the_answer_is_yes(desk: Desk) -> No
 
 def test_the_console_follows_the_guest_to_another_node(desk: Desk) -> None:
     desk.running("web1")
-    with desk.shell.background("vm", "console", "web1") as console:
-        assert console.line()
+    log, counts = desk.cluster.serial_log("web1", "node2"), [0]
+
+    def follow(console: Background) -> None:
+        line = console.line()
+        assert line, "it goes on for as long as the guest counts"
+        if len(line) == 12 and line.startswith("Q "):
+            counts.append(int(line[2:]))
+
+    with desk.shell.background("vm", "console", "web1") as console, SerialWatch(log, from_end=True) as there:
+        follow(console)
         desk.shell.run("vm", "migrate", "web1", "--to", "node2")
-        time.sleep(1.5)  # it asks once a second where the guest is
+        assert there.wait_beats(5, 60)
+        last = there.report().last or 0
+        while counts[-1] <= last:
+            follow(console)
         answer = console.interrupt()
-    counts = [int(line[2:]) for line in answer.out.splitlines() if len(line) == 12 and line.startswith("Q ")]
-    last = int(desk.cluster.serial_log("web1", "node2").read_text().splitlines()[0][2:])
+    del counts[:1]
     assert answer.code == 0
     assert counts == list(range(counts[0], counts[0] + len(counts))), "nothing is left out, nothing told twice"
-    assert counts[-1] > last, "what it printed on the other node is there"
+    assert counts[0] < last < counts[-1], "what it printed on the other node is there"
 
 
 def test_events_tell_the_story_of_a_move_one_json_object_a_line(desk: Desk) -> None:

@@ -126,6 +126,9 @@ class MachineCluster(ClusterUnderTest):
     def runtime(self, node: str) -> Path:
         return self._runtime / node.removeprefix("node")
 
+    def runtimes(self) -> list[Path]:
+        return [self.runtime(node) for node in NODES]
+
     def machine(self, node: str) -> Machine:
         return self.fabric[node]
 

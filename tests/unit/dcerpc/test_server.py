@@ -27,6 +27,7 @@ from tests.unit.dcerpc.world import (
     serving,
     until,
 )
+from tests.waiting import slowness
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.status import Status
@@ -657,7 +658,8 @@ def test_strangers_of_one_address_do_not_take_the_places_of_others() -> None:
 
 def test_who_does_not_log_on_in_time_is_sent_away() -> None:
     async def test() -> None:
-        async with serving(World(), Limits(logon_within=2.0)) as server, logged_on(server) as client:
+        limits = Limits(logon_within=0.3 * slowness())
+        async with serving(World(), limits) as server, logged_on(server) as client:
             silent = await Bare5.open(server)
             assert await silent.next() is None
             await silent.close()
@@ -667,7 +669,7 @@ def test_who_does_not_log_on_in_time_is_sent_away() -> None:
     run(test)
 
 
-@with_server(Limits(stranger_patience=1.0))
+@with_server(Limits(stranger_patience=0.2 * slowness()))
 async def test_a_stranger_that_says_nothing_is_sent_away(server: RpcServer, bare: Bare5) -> None:
     await bare.bind()
     assert await bare.next() is None
