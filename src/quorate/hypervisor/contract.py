@@ -24,7 +24,7 @@ from quorate.clusapi.identity import ImageId, VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.definition import VmDefinition
 from quorate.hypervisor.pinned import Accelerator, Pinned
-from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus, Progress
+from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus, MigrationTls, Progress
 
 __all__ = [
     "Accelerator",
@@ -45,6 +45,7 @@ __all__ = [
     "MigrationParameters",
     "MigrationSample",
     "MigrationStatus",
+    "MigrationTls",
     "Mute",
     "PassStarted",
     "Pinned",
@@ -141,6 +142,10 @@ class VmPaths:
     def agent_socket(self, vm_id: VmId) -> Path:
         """Tell which unix socket leads to the agent in the guest."""
         return self._socket(vm_id, "a")
+
+    def migration_certificates(self, vm_id: VmId) -> Path:
+        """Tell in which directory the node's certificates lie while an instance reads them."""
+        return self._socket(vm_id, "t")
 
     def _socket(self, vm_id: VmId, kind: str) -> Path:
         return self.runtime / f"{hashlib.sha256(vm_id.encode()).hexdigest()[:12]}.{kind}"

@@ -49,8 +49,24 @@ class MigrationSample:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrationTls:
+    """Mutual TLS of a transfer: what to show, and who has to be at the other end. All files are in PEM.
+
+    They are read when the transfer begins: one that begins after they were replaced goes by the new ones.
+    """
+
+    authority: Path
+    """Who has to have signed the certificate of the other end."""
+    certificate: Path
+    key: Path
+    peer: str
+    """At the source a host name or address that the destination's certificate is good for; at the destination the
+    subject of the source's certificate, such as "CN=1,O=11111111-2222-3333-4444-555555555555"."""
+
+
+@dataclass(frozen=True, slots=True)
 class MigrationParameters:
-    """How to copy. Both sides must be given the same number of multifd channels.
+    """How to copy. Both sides must be given the same number of multifd channels, and TLS or not.
 
     The hypervisor does not stop the guest by itself at the end: the engine does, with ``Instance.stop``.
     It should do so soon after next to nothing is left (in the first pass too: QEMU looks again after 100 ms at the
@@ -63,3 +79,4 @@ class MigrationParameters:
     unix_socket: Path | None = None  # where to listen; None and no tcp_host: VmPaths.migration_socket
     tcp_host: str | None = None  # listen on this address instead
     tcp_port: int = 0  # 0 = any free one
+    tls: MigrationTls | None = None  # None: everybody on the way can read along

@@ -22,6 +22,7 @@ from quorate.hypervisor.contract import (
     MigrationParameters,
     MigrationSample,
     MigrationStatus,
+    MigrationTls,
     Mute,
     PassStarted,
     ProcessSight,
@@ -31,11 +32,20 @@ from quorate.hypervisor.contract import (
     VmPaths,
 )
 from quorate.hypervisor.qemu import migration
+from quorate.hypervisor.qemu.encryption import (
+    ADMITTED,
+    CREDENTIALS,
+    Endpoint,
+    admission,
+    credentials,
+    directory_of_certificates,
+    encryption_parameters,
+)
 from quorate.hypervisor.qemu.events import run_state, translate
 from quorate.hypervisor.qemu.files import remove_files, tail
 from quorate.hypervisor.qemu.image_file import Reading, see_through
 from quorate.hypervisor.qemu.monitor import Monitor
-from quorate.hypervisor.qemu.process import ProcessHandle, RunFile
+from quorate.hypervisor.qemu.process import ProcessHandle, RunFile, owner_of
 from quorate.hypervisor.subscribers import Subscribers
 from quorate.hypervisor.whole_files import file_faults, partial_file, sync_into_place
 
@@ -223,7 +233,8 @@ class QemuInstance:
         if parameters.tcp_host is None:
             with file_faults(f"nobody can be let listen at {uri}"):
                 (parameters.unix_socket or default).unlink(missing_ok=True)
-        await self._prepare(migration.destination_capabilities(parameters), parameters)
+        capabilities = migration.destination_capabilities(parameters)
+        await self._prepare(capabilities, parameters, Endpoint.DESTINATION)
         await self._monitor.execute("migrate-incoming", {"uri": uri})
         self._monitor.set_busy(True)
         return migration.bound_uri(uri, await self._monitor.execute("query-migrate"))
@@ -232,7 +243,8 @@ class QemuInstance:
         """Begin to send the image."""
         address = migration.check_uri(uri)
         self._rates = migration.Rates()
-        await self._prepare(migration.source_capabilities(parameters, self._monitor.version), parameters)
+        capabilities = migration.source_capabilities(parameters, self._monitor.version)
+        await self._prepare(capabilities, parameters, Endpoint.SOURCE)
         self._is_stopped = False
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
@@ -262,9 +274,30 @@ class QemuInstance:
         answer = await self._monitor.execute("query-migrate")
         return migration.sample_from(answer, self._rates, time.monotonic())
 
-    async def _prepare(self, capabilities: Mapping[str, object], parameters: MigrationParameters) -> None:
+    async def _prepare(
+        self, capabilities: Mapping[str, object], parameters: MigrationParameters, endpoint: Endpoint | None = None
+    ) -> None:
+        if parameters.tls is not None and endpoint is not None:
+            await self._show(parameters.tls, endpoint)
         await self._monitor.execute("migrate-set-capabilities", capabilities)
-        await self._monitor.execute("migrate-set-parameters", migration.transfer_parameters(parameters))
+        encryption = encryption_parameters(parameters.tls, endpoint)
+        await self._monitor.execute(
+            "migrate-set-parameters", {**migration.transfer_parameters(parameters), **encryption}
+        )
+
+    async def _show(self, tls: MigrationTls, endpoint: Endpoint) -> None:
+        """Give QEMU what it shows to the other end, as it is now, and whom it lets in. Raises FaultError."""
+        for name in (CREDENTIALS, ADMITTED):
+            with suppress(FaultError):  # there is none, as a rule
+                await self._monitor.execute("object-del", {"id": name})
+        place, owner = self._paths.migration_certificates(self._vm_id), owner_of(self.pid)
+        with (
+            file_faults("the certificates for the migration cannot be had"),
+            directory_of_certificates(place, tls, owner) as directory,
+        ):
+            await self._monitor.execute("object-add", credentials(directory, endpoint))
+        if endpoint is Endpoint.DESTINATION:
+            await self._monitor.execute("object-add", admission(tls))
 
     async def _file_uri(self, path: Path, descriptor: int) -> str:
         if migration.has_file_uri(self._monitor.version):

@@ -246,6 +246,16 @@ def start_time(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[19])
 
 
+def owner_of(pid: int) -> tuple[int, int]:
+    """Tell under which account (uid and gid) a process works; our own if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return os.geteuid(), os.getegid()
+    fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in status.splitlines())}
+    return int(fields["Uid"][1]), int(fields["Gid"][1])  # the second is the effective one
+
+
 def find_by_arguments(argv: Sequence[str]) -> int | None:
     """Find the process that was started with exactly these arguments.
 
