@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.contract.tls_rig import write_authorities
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
+from tests.system.shell import Shell
 from tests.system.start_cancel_rig import start
 from tests.unit.peers.certificates import Authorities
 
@@ -16,7 +17,7 @@ from quorate.client.blocking import BlockingClient
 from quorate.client.credentials import add_user
 from quorate.client.functions import OpenCluster, OpenClusterResource
 from quorate.clusapi.identity import VmId
-from quorate.clusapi.json_types import json_text
+from quorate.clusapi.json_types import JsonObject, json_object, json_objects, json_text
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.sqlite import SqliteStore
 from quorate.hypervisor.contract import VmPaths
@@ -95,3 +96,36 @@ def test_a_guest_moves_over_tcp_and_lives_on(cluster: PocketCluster, tmp_path: P
             cluster.wait(lambda: cluster.migration_state("web1") == 0, 10, "the migration is over")
         assert watch.wait_beats(20, 10)
     assert watch.report().continuous
+    assert [json_text(move, "mode") for move in moves(cluster)] == ["pre-copy, 2 channels, TLS"] * 2
+    assert json_text(json_object(cluster.vm("web1"), "migration"), "transport") == "2 channels, TLS"
+
+
+def moves(cluster: PocketCluster, count: int = 2) -> tuple[JsonObject, ...]:
+    """The migrations, the last one last, as both ends have written them down, once they have."""
+
+    def listed() -> tuple[JsonObject, ...]:
+        return cluster.call("ListMigrations").objects("migrations")
+
+    cluster.wait(
+        lambda: len(listed()) >= count and all(one["result"] == "moved" for one in listed()), 10, "it is written down"
+    )
+    return listed()
+
+
+def test_encryption_can_be_switched_off_and_made_a_must(cluster: PocketCluster, tmp_path: Path) -> None:
+    """With 2 nothing is refused here: both ends can. A preflight says what there is."""
+    shell = Shell(tmp_path, cluster.directory)
+    for wanted, mode in ((0, "pre-copy, 2 channels"), (2, "pre-copy, 2 channels, TLS")):
+        shell.run("cluster", "set", f"MigrationEncryption={wanted}")
+        before = len(moves(cluster))
+        destination = "node2" if cluster.owner("web1") == "node1" else "node1"
+        shell.run("vm", "migrate", "web1", "--to", destination)
+        found = [json_text(one, "mode") for one in moves(cluster, before + 1)]
+        assert found[-1] == mode
+        (node,) = cluster.call("AssessMove", vm="web1", destination=other(destination)).objects("nodes")
+        measured = {json_text(one, "rule"): json_text(one, "measured") for one in json_objects(node, "findings")}
+        assert measured["encryption"] == ("TLS" if wanted else "none")
+
+
+def other(node: str) -> str:
+    return next(name for name in NODES if name != node)

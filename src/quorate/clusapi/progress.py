@@ -26,6 +26,7 @@ class MigrationProgress:
     dirty_rate: float = 0.0
     time_left: float | None = None  # None: cannot be told
     elapsed: float = 0.0
+    transport: str = ""  # how memory is sent, in a few words
     sentence: str = ""
 
     @property
@@ -52,6 +53,7 @@ class MigrationProgress:
             "dirty_rate": self.dirty_rate,
             "time_left": self.time_left,
             "elapsed": self.elapsed,
+            "transport": self.transport,
             "sentence": self.sentence,
         }
 
@@ -74,5 +76,6 @@ class MigrationProgress:
             dirty_rate=json_float(value, "dirty_rate"),
             time_left=None if value.get("time_left") is None else json_float(value, "time_left"),
             elapsed=json_float(value, "elapsed"),
+            transport=json_text(value, "transport"),
             sentence=json_text(value, "sentence"),
         )

@@ -16,6 +16,7 @@ from quorate.engine.paths import NodePaths
 from quorate.engine.view import ClusterView
 from quorate.hypervisor.contract import Hypervisor
 from quorate.peers.client import Peers
+from quorate.peers.identity import NodeIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class EngineContext:
     paths: NodePaths
     migration_host: str | None = None
     """The node's own address, at which memory of virtual machines comes in; None: by sockets of this machine."""
+    certificates: NodeIdentity | None = None
+    """What the node shows to others; None where nodes speak to each other by sockets of this machine."""
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -45,16 +45,18 @@ class IncomingSession(Session[Incoming, i.Event]):
         parameters: hv.MigrationParameters | None = None,
         instance: hv.Instance | None = None,
         after: asyncio.Event | None = None,
+        transport: str = "",
     ) -> None:
         """Receive a VM: a new session brings the ``request`` to launch, a recovered one the ``instance`` it adopted.
 
         ``after`` is what a launch has to wait for: the VM's last migration away from here, which may still be ending
-        its QEMU and its journal while its destination sends it back.
+        its QEMU and its journal while its destination sends it back. ``transport`` says how memory comes, to people.
         """
         super().__init__(context, name, brain)
         self.group = group
         self.vm_id = vm_id
         self.instance = instance
+        self.transport = transport
         self.run: RunState | None = None
         """The run state as this side wrote it last, together with `brain.record`."""
         self._on_ended = on_ended

@@ -28,6 +28,7 @@ from quorate.engine.path_probe import Door
 from quorate.engine.queue_link import QueueLink
 from quorate.engine.session import HAND_OVER_TOLD
 from quorate.engine.supervised import spawn
+from quorate.engine.transports import destination_tls, own_offer, wishes_of
 from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition_json import parse_definition
 from quorate.hypervisor.pinned import Pinned
@@ -37,6 +38,7 @@ from quorate.migration.incoming import Incoming, begin
 from quorate.migration.incoming import Outcome as IncomingOutcome
 from quorate.migration.ownership import OwnershipRecord
 from quorate.migration.rules import require
+from quorate.migration.transport import Encryption, Way, Wishes, judge_encryption
 from quorate.peers.messages import Assess, GiverQuestion, OfSession, Prepare, SessionAnswer
 
 PREFAULT: Final = False
@@ -92,6 +94,7 @@ class Migrations(OutgoingMigrations):
             "memory_free": str(facts.memory_free),
             "findings": [finding.to_json() for finding in findings],
             "door": await self._open_door(),
+            "offer": own_offer(self.context),
             "time": time.time(),
         }
 
@@ -111,7 +114,7 @@ class Migrations(OutgoingMigrations):
                 f"{self.context.node_name} does not hold its lease at this moment: nothing may begin to run there"
             )
             raise RefusalError(Status.ERROR_CLUSTER_NODE_NOT_MEMBER, sentence)
-        pinned = Pinned.from_json(json.dumps(message.pinned))
+        pinned, parameters = Pinned.from_json(json.dumps(message.pinned)), self._parameters(message)
         await self.admission.reserve(message.group, message.name, pinned.memory_bytes)
         request = hv.LaunchRequest(
             vm_id=message.vm_id,
@@ -138,11 +141,23 @@ class Migrations(OutgoingMigrations):
             step.state,
             self.on_incoming_ended,
             request=request,
-            parameters=hv.MigrationParameters(multifd_channels=message.channels, tcp_host=self.context.migration_host),
+            parameters=parameters,
             after=self._in_the_way(message),
+            transport=message.transport,
         )
         self.incoming[message.session] = session
         session.carry_on(step.effects)
+
+    def _parameters(self, message: Prepare) -> hv.MigrationParameters:
+        """How memory comes in. Raises RefusalError 5035: not as the cluster wants it."""
+        context = self.context
+        host = context.migration_host
+        tls = destination_tls(context, message.source) if message.encrypted else None
+        if host is not None and tls is None:
+            wishes = wishes_of(context.view.snapshot)
+            wanted = Wishes(Encryption.ALWAYS) if message.encrypted else wishes
+            require((judge_encryption(wanted, Way(context.node_name, over_tcp=True)),))
+        return hv.MigrationParameters(multifd_channels=message.channels, tcp_host=host, tls=tls)
 
     def _in_the_way(self, message: Prepare) -> asyncio.Event | None:
         """What an arriving VM has to wait for: its last migration away, or one to here that was just given up."""
@@ -205,6 +220,7 @@ class Migrations(OutgoingMigrations):
             source=source,
             destination=here,
             phase="done",
+            transport=session.transport,
             sentence=f"moved from {source} to {here}",
         )
         return vm

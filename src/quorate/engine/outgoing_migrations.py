@@ -24,6 +24,7 @@ from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
 from quorate.engine.selection import Judged, Question, Selection, describe, was_started
+from quorate.engine.transports import source_tls, wishes_of
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report
 from quorate.hypervisor import contract as hv
@@ -33,11 +34,9 @@ from quorate.migration import outgoing_events as e
 from quorate.migration.machine_rules import MachineState, judge_machine, judge_not_locked, judge_running
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.rules import require
+from quorate.migration.transport import Transport, plan_transport
 from quorate.peers.messages import Prepare
 
-MULTIFD_CHANNELS: Final = 2
-"""Two threads on either side: on two cores they still outrun one stream, as finding zero pages, copying and the first
-touch of the destination's memory overlap."""
 LOOK_PATIENCE: Final = 1.0
 """Seconds that a QEMU has to say what its guest was given; one that is silent does not keep START waiting."""
 CANCEL_PATIENCE: Final = 2.0
@@ -54,6 +53,7 @@ class _Planned:
     destination: NodeId
     definition: JsonObject
     pinned: JsonObject
+    transport: Transport
     drained: str = ""
     """The drain that it is made for, by id."""
 
@@ -182,7 +182,10 @@ class OutgoingMigrations(VirtualMachines):
         require((judge_not_locked(self.machine_state(vm, snapshot)),))
         question = await self._question(vm, snapshot)
         chosen = await self._selection(vm, snapshot, question).choose(destination)
-        return _Planned(SessionId(str(uuid.uuid4())), chosen, question.definition, question.pinned)
+        assert chosen.way is not None, "who was chosen has answered"
+        transport = plan_transport(wishes_of(snapshot), chosen.way)
+        session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
+        return _Planned(session, node, question.definition, question.pinned, transport)
 
     async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
         """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
@@ -248,13 +251,14 @@ class OutgoingMigrations(VirtualMachines):
 
     def _begin(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> None:
         self.chronicle.begun(plan.session)
+        vm.progress = replace(vm.progress, transport=plan.transport.describe())
         session = self._new_session(vm, instance, plan)
         self.outgoing[vm.group] = session
         session.carry_on(())
         session.post(e.PlaceFree())
 
     def _new_session(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> OutgoingSession:
-        image = self.context.new_image()
+        image, transport = self.context.new_image(), plan.transport
         brain = Outgoing(
             session=plan.session,
             me=self.context.node,
@@ -274,10 +278,16 @@ class OutgoingMigrations(VirtualMachines):
             source_image=instance.image,
             definition=plan.definition,
             pinned=plan.pinned,
-            channels=MULTIFD_CHANNELS,
+            channels=transport.channels,
+            encrypted=transport.encrypted,
+            transport=transport.describe(),
         )
-        parameters = hv.MigrationParameters(multifd_channels=MULTIFD_CHANNELS)
-        return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained)
+        parameters = hv.MigrationParameters(
+            max_bandwidth=transport.max_bandwidth,
+            multifd_channels=transport.channels,
+            tls=source_tls(self.context, plan.destination) if transport.encrypted else None,
+        )
+        return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)
 
     async def cancel_migration(self, group_id: GroupId) -> None:
         """Cancel in MigrationState 1 or 2, or what waits in the queue; the VM never stops."""
@@ -367,6 +377,8 @@ class OutgoingMigrations(VirtualMachines):
             "bytes": str(brain.transferred),
             "passes": brain.convergence.seen_pass,
             "moments": dict(session.moments),
+            "transport": "" if session.transport is None else session.transport.describe(),
+            "reasons": [] if session.transport is None else list(session.transport.reasons),
         }
         _log.info("migration figures", vm=session.vm.name, session=brain.session, **figures)
         sentence = f"sent {brain.transferred} bytes in {brain.convergence.seen_pass} passes"

@@ -24,6 +24,7 @@ from quorate.migration.convergence import Sample
 from quorate.migration.outgoing import Outgoing, Phase
 from quorate.migration.ownership import Cas, CasKind, SendCas
 from quorate.migration.recovery import Noted, OutgoingJournal
+from quorate.migration.transport import Transport
 from quorate.peers.client import PeerUnreachable
 from quorate.peers.messages import OfSession, Prepare, SessionAnswer
 
@@ -49,11 +50,12 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         parameters: hv.MigrationParameters,
         on_ended: Callable[["OutgoingSession"], Awaitable[None]],
         drained: str = "",
+        transport: Transport | None = None,
     ) -> None:
         """Carry a migration out; ``on_ended`` is awaited once, when the brain has nothing more to do.
 
         ``prepare`` is what the destination is asked; a recovered session is past that and has none. ``drained`` is the
-        drain that it belongs to, by id.
+        drain that it belongs to, by id; ``transport`` how memory is sent, None where an earlier daemon chose it.
         """
         super().__init__(vm.context, vm.name, brain)
         self.vm = vm
@@ -61,6 +63,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self._parameters = parameters
         self._on_ended = on_ended
         self._drained = drained
+        self.transport = transport
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
         self._new_pass = asyncio.Event()
@@ -71,8 +74,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     @property
     def mode(self) -> str:
         """How memory is copied, for people."""
-        channels = self._parameters.multifd_channels
-        return f"pre-copy, {channels} channels" if channels else "pre-copy"
+        return "pre-copy" if self.transport is None else f"pre-copy, {self.transport.describe()}"
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 

@@ -17,9 +17,11 @@ from quorate.clusapi.status import Status
 from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.engine.context import EngineContext
 from quorate.engine.path_probe import come_in, shown
+from quorate.engine.transports import way_to, wishes_of
 from quorate.migration.path_rules import PathSight, judge_answer, judge_clock, judge_path
 from quorate.migration.preflight import Assessment, Candidate, choose_destination, find_destination, judge_node
 from quorate.migration.rules import Finding, first_refusal, require
+from quorate.migration.transport import Way, judge_encryption
 from quorate.peers.client import PeerUnreachable
 from quorate.peers.messages import Assess
 
@@ -56,6 +58,8 @@ class Judged:
     findings: tuple[Finding, ...]
     memory_free: int = 0
     """Bytes."""
+    way: Way | None = None
+    """How memory would get there; None: it was not asked."""
 
     def assessment(self) -> Assessment:
         """Give the node's word as the choice among nodes takes it."""
@@ -95,7 +99,7 @@ class Selection:
         self._question = question
         self._conflict_on = conflict_on
 
-    async def choose(self, wanted: str | None) -> NodeId:
+    async def choose(self, wanted: str | None) -> Judged:
         """Give the node to move to: the one that was named, or the best.
 
         Raises:
@@ -104,9 +108,10 @@ class Selection:
         if wanted is not None:
             judged = await self.judge(self.find(wanted), thorough=False)
             require(judged.findings)
-            return judged.candidate.node
+            return judged
         answers = await asyncio.gather(*(self.judge(one, thorough=False) for one in self.others()))
-        return choose_destination(tuple(judged.assessment() for judged in answers))
+        chosen = choose_destination(tuple(judged.assessment() for judged in answers))
+        return next(judged for judged in answers if judged.candidate.node == chosen)
 
     def find(self, wanted: str) -> Candidate:
         """Find the node that was named. Raises CallerError 5042, 87."""
@@ -134,8 +139,9 @@ class Selection:
             own = Finding.refuses("host", "refused", answer.status, answer.sentence, "").said_by(candidate.name)
             return Judged(candidate, (*findings, own if not path.silence else answered))
         hosts = tuple(Finding.from_json(found).said_by(candidate.name) for found in json_objects(answer, "findings"))
-        ways = (judge_path(path), judge_clock(path))
-        return Judged(candidate, (*findings, answered, *hosts, *ways), json_int(answer, "memory_free"))
+        way = way_to(self._context, candidate.node, json_object(answer, "offer"))
+        ways = (judge_path(path), judge_encryption(wishes_of(self._snapshot), way), judge_clock(path))
+        return Judged(candidate, (*findings, answered, *hosts, *ways), json_int(answer, "memory_free"), way)
 
     def _candidate(self, node: NodeInfo) -> Candidate:
         context, resources = self._context, self._snapshot.resources_of(self._group)

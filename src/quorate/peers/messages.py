@@ -71,6 +71,10 @@ class Prepare:
     pinned: JsonObject
     channels: int
     """Channels of the transfer besides the main one; 0 is one plain stream."""
+    encrypted: bool = False
+    """Over TLS, with the nodes' certificates."""
+    transport: str = ""
+    """All of it in a few words, for people."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
@@ -85,6 +89,8 @@ class Prepare:
             "definition": self.definition,
             "pinned": self.pinned,
             "channels": self.channels,
+            "encrypted": self.encrypted,
+            "transport": self.transport,
         }
 
     @classmethod
@@ -101,6 +107,8 @@ class Prepare:
             definition=_object(body, "definition"),
             pinned=_object(body, "pinned"),
             channels=json_int(body, "channels"),
+            encrypted=body.get("encrypted") is True,
+            transport=json_text(body, "transport"),
         )
 
 

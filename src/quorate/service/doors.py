@@ -57,6 +57,11 @@ class Doors:
         return None if self._configuration.peers is None else self._configuration.peers.host
 
     @property
+    def certificates(self) -> NodeIdentity | None:
+        """The node's certificates; None: it has none."""
+        return None if self._tls is None else self._tls.identity
+
+    @property
     def peers_address(self) -> str:
         """Where the other nodes reach this one."""
         assert self._peer_server is not None, "the peers' door is not open yet"

@@ -120,6 +120,7 @@ class Node:
             journals=Journals(self._paths.runtime),
             paths=self._paths,
             migration_host=self._doors.migration_host,
+            certificates=self._doors.certificates,
         )
         self._membership = Membership(configuration.node, self._view, self._lease)
         self._membership.start()

@@ -173,6 +173,7 @@ def show_(name: str, /) -> int:
         ("Resource", output.words(json_text(facts, "resource_state_name"))),
         ("", json_text(facts, "sentence")),
         ("Migration", migration_words(progress) or "none"),
+        ("Memory sent", progress.transport or "-"),
         ("", progress.sentence),
         ("QEMU", str(facts.get("pid") or "-")),
         ("Serial log", json_text(facts, "serial_log")),

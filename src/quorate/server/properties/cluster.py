@@ -7,7 +7,9 @@ AdminAccessPoint is 0: no name is registered anywhere. QuarantineDuration is 720
 0, the default of this page, quarantines nobody. EventRetentionDays and EventRetentionCount are our own: events are
 deleted when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds):
 within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
-agents of a node are asked before its lease is over, 0 for never.
+agents of a node are asked before its lease is over, 0 for never. So are MigrationEncryption (memory that leaves the
+machine: 0 never, 1 encrypted where both ends can, 2 encrypted or not moved at all) and MigrationBandwidthLimit (MiB/s
+for one migration, 0 for none).
 """
 
 from collections.abc import Collection
@@ -76,6 +78,8 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("LogResourceControls", _DWORD, 0, maximum=1),
         PropertyDefinition("MaximumParallelMigrations", _DWORD, 1, minimum=1),
         PropertyDefinition("MessageBufferLength", _DWORD, 50, minimum=1, maximum=1000),
+        PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
+        PropertyDefinition("MigrationEncryption", _DWORD, 1, maximum=2),  # 0 never, 1 where possible, 2 always
         PropertyDefinition("MinimumNeverPreemptPriority", _DWORD, 3000, maximum=4999),
         PropertyDefinition("MinimumPreemptorPriority", _DWORD, 1, maximum=4999),
         PropertyDefinition("NetftIPSecEnabled", _DWORD, 1, maximum=1),

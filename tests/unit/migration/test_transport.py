@@ -1,0 +1,77 @@
+"""How memory is sent, by what the cluster wants and what is known of the way."""
+
+import pytest
+
+from quorate.clusapi.status import Status
+from quorate.migration.rules import Verdict
+from quorate.migration.transport import MOST_CHANNELS, Encryption, Way, Wishes, judge_encryption, plan_transport
+
+LOCAL = Way("node2", over_tcp=False, processors=2)
+WIRE = Way("node2", over_tcp=True, encrypts=True, processors=2)
+OLD = Way("node2", over_tcp=True, encrypts=False, processors=2)
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted", "encrypted"),
+    [
+        (WIRE, Encryption.WHERE_POSSIBLE, True),
+        (WIRE, Encryption.ALWAYS, True),
+        (WIRE, Encryption.NEVER, False),
+        (OLD, Encryption.WHERE_POSSIBLE, False),
+        (LOCAL, Encryption.ALWAYS, False),
+    ],
+)
+def test_memory_that_leaves_the_machine_is_encrypted(way: Way, wanted: Encryption, encrypted: bool) -> None:
+    transport = plan_transport(Wishes(wanted), way)
+    assert transport.encrypted is encrypted
+    assert ("TLS" in transport.describe()) is encrypted
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted", "verdict"),
+    [
+        (WIRE, Encryption.ALWAYS, Verdict.OK),
+        (LOCAL, Encryption.ALWAYS, Verdict.OK),
+        (OLD, Encryption.NEVER, Verdict.OK),
+        (OLD, Encryption.WHERE_POSSIBLE, Verdict.WARNS),
+        (OLD, Encryption.ALWAYS, Verdict.REFUSES),
+    ],
+)
+def test_what_must_be_encrypted_and_cannot_be_is_refused(way: Way, wanted: Encryption, verdict: Verdict) -> None:
+    finding = judge_encryption(Wishes(wanted), way)
+    assert finding.verdict is verdict
+    assert (finding.status is Status.ERROR_NETWORK_NOT_AVAILABLE) is (verdict is Verdict.REFUSES)
+    assert verdict is Verdict.OK or "node2 offer TLS" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("processors", "link", "encrypts", "channels"),
+    [
+        (1, None, False, 0),
+        (2, None, False, 2),
+        (64, None, False, 2),
+        (64, 125e6, False, 2),  # a link of 1 Gb/s is full with less
+        (64, 5e9, False, 4),
+        (64, 5e9, True, 8),
+        (3, 5e9, True, 3),
+        (64, 50e9, False, MOST_CHANNELS),
+    ],
+)
+def test_channels_fill_the_link_as_far_as_there_are_processors(
+    processors: int, link: float | None, encrypts: bool, channels: int
+) -> None:
+    way = Way("node2", over_tcp=True, encrypts=encrypts, processors=processors, link=link)
+    assert plan_transport(Wishes(), way).channels == channels
+
+
+def test_post_copy_takes_one_stream_and_says_why() -> None:
+    transport = plan_transport(Wishes(), WIRE, post_copy=True)
+    assert transport.channels == 0
+    assert any("post-copy" in reason for reason in transport.reasons)
+
+
+def test_it_is_said_in_a_few_words_and_each_choice_has_its_reason() -> None:
+    way = Way("node2", over_tcp=True, encrypts=True, processors=2, address="192.0.2.7", network="fast")
+    transport = plan_transport(Wishes(max_bandwidth=64 << 20), way)
+    assert transport.describe() == "2 channels, TLS, at most 64 MiB/s, by fast"
+    assert (transport.address, len(transport.reasons)) == ("192.0.2.7", 3)
