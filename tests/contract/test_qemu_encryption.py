@@ -204,8 +204,8 @@ def test_strangers_get_nowhere_and_the_source_finds_its_place_free(run: Callable
     async def body(lab: Lab) -> None:
         destination, uri = await lab.destination()
         await asyncio.to_thread(_knock, uri)
-        stranger = await lab.source("s")
-        for tls in (None, lab.tls("1", HOST, Authorities.make()), lab.tls("3", HOST)):
+        for number, tls in enumerate((None, lab.tls("1", HOST, Authorities.make()), lab.tls("3", HOST))):
+            stranger = await lab.source(f"stranger{number}")
             assert await lab.migrate(stranger, uri, tls) is MigrationStatus.FAILED
             assert (await destination.migration()).status in (MigrationStatus.NONE, MigrationStatus.SETUP)
             assert await destination.run_state() is RunState.INMIGRATE
