@@ -154,7 +154,7 @@ def test_a_qemu_that_was_asked_ends_though_the_one_who_asked_is_killed(tmp_path:
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(dies)], check=False)
     assert done.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not started.exists():
         assert time.monotonic() < deadline, "QEMU was not started"
         time.sleep(0.005)

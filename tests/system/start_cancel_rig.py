@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.system.pocket_cluster import PocketCluster, pocket_cluster
 from tests.system.qemu_gate import QemuGate
+from tests.waiting import slowness
 
 from quorate.client.functions import (
     CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES,
@@ -216,23 +217,22 @@ class Rig:
             records = store.range(*VM_RECORDS).records
             return {record.key: record.revision for record in records if not _is_of_audit(record)}
 
-    def _quiet(self) -> Mapping[str, int]:
-        """What is written once nothing more is being written of what was done before."""
-        last: Mapping[str, int] = {}
+    def _quiet(self) -> tuple[Mapping[str, int], Mapping[int, str]]:
+        """What is written, and which QEMUs there are, once nothing more comes of what was done before."""
+        looks: list[tuple[Mapping[str, int], Mapping[int, str]]] = []
 
         def is_quiet() -> bool:
-            nonlocal last
-            before, last = last, self.written()
-            time.sleep(0.05)
-            return before == last
+            looks.append((self.written(), self.cluster.qemu_pids()))
+            time.sleep(0.05 * slowness())
+            return len(looks) >= 3 and looks[-1] == looks[-2] == looks[-3]
 
         self.cluster.wait(is_quiet, 10, "everything that was done is written")
-        return last
+        return looks[-1]
 
     @contextmanager
     def nothing_changes(self) -> Iterator[None]:
         """Check that the database is not written meanwhile, and that no QEMU comes or goes."""
-        before, processes = self._quiet(), self.cluster.qemu_pids()
+        before, processes = self._quiet()
         yield
         after = self.written()
         assert after == before, {key for key in {*before, *after} if before.get(key) != after.get(key)}

@@ -66,7 +66,7 @@ def test_an_address_that_somebody_has_is_refused_before_anything_starts(typed: T
     program = f"import signal, socket; held = socket.create_server(('{HOST}', {FIRST_PORT})); signal.pause()"
     holder = typed.machine.spawn([COMMAND[0], "-c", program], typed.directory.parent / "log")
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while typed.listens() != {FIRST_PORT}:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -28,7 +28,7 @@ def moves(told: JsonObject) -> list[tuple[str, str, str]]:
 
 
 def test_what_a_rehearsed_drain_tells_is_what_the_drain_does(tmp_path: Path) -> None:
-    with pocket_cluster(tmp_path) as cluster:
+    with pocket_cluster(tmp_path, lease=60) as cluster:
         cluster.create_builtin("web1", "64M")
         cluster.create_builtin("web3", "96M")
         # Not across within one pass, so that its rates are measured.
@@ -57,7 +57,7 @@ def test_what_a_rehearsed_drain_tells_is_what_the_drain_does(tmp_path: Path) -> 
 
 
 def test_a_rehearsed_loss_tells_what_would_not_run(tmp_path: Path) -> None:
-    with pocket_cluster(tmp_path) as cluster:
+    with pocket_cluster(tmp_path, lease=60) as cluster:
         cluster.create_builtin("web1", "64M")
         cluster.create_builtin("bound", "64M")
         shell = Shell(tmp_path, tmp_path)

@@ -65,6 +65,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
                 file.write(f"memory = {memory}\nstorages = {{ images = {json.dumps(str(directory))} }}\n")
         cluster.start()
         cluster.trust_all()
+        cluster.set_lease(60)
         disk: JsonObject = {"volume": "web1.qcow2", "storage": "images"}
         definition: JsonObject = {"memory": "64M", "guest": {"kind": "builtin"}, "disks": [disk]}
         cluster.call("CreateVirtualMachine", name="web1", definition=definition, node="node1")

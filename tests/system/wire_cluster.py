@@ -65,6 +65,7 @@ def wire_cluster(directory: Path, nodes: int = 3) -> Iterator[WireCluster]:
         try:
             cluster.start()
             cluster.trust_all()
+            cluster.set_lease(60)  # a machine that is busy loses no node
             yield cluster
         finally:
             cluster.end()

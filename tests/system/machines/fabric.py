@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+from tests.waiting import PATIENCE
+
 NETWORKS: Final = ("10.77.0", "10.77.1")
 """Networks that every machine is on, by what their addresses begin with: the cluster's, and one for migrations."""
 TABLE: Final = "inet quorate_test"
@@ -119,7 +121,7 @@ class Machine:
 
     def kill_everything(self) -> None:
         """What pulling the power plug does: every process there is gone when this returns."""
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + PATIENCE
         while pids := self.pids():
             self.signal(pids, signal.SIGKILL)
             if time.monotonic() > deadline:

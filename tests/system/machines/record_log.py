@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self, TextIO
 
 from tests.system.machines.fabric import Machine
+from tests.waiting import PATIENCE
 
 from quorate.database.contract import Change
 from quorate.database.etcd.settings import EtcdSettings
@@ -49,7 +50,7 @@ class RecordLog:
     def __enter__(self) -> Self:
         command: list[str | Path] = [sys.executable, "-m", __name__, self._configuration, self._path]
         self._process = self._machine.spawn(command, self._log, env={"PYTHONPATH": str(ROOT)})
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + PATIENCE
         while not self._path.exists() or not self._path.stat().st_size:
             assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)

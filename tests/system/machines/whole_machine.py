@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.system.machines import fabric
+from tests.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -77,7 +78,7 @@ class WholeMachine:
         assert self._keeper.stdout is not None
         ready = self._keeper.stdout.readline()
         assert ready == b"ready\n", f"{machine.name} has no file system: {ready!r}"
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + PATIENCE
         while Path(f"/proc/{self._keeper.pid}/comm").read_text().strip() != "sleep":
             assert time.monotonic() < deadline, f"{machine.name} has no root"
             time.sleep(0.005)
