@@ -285,6 +285,7 @@ class OutgoingMigrations(VirtualMachines):
         parameters = hv.MigrationParameters(
             max_bandwidth=transport.max_bandwidth,
             multifd_channels=transport.channels,
+            may_throttle=brain.convergence.policy.throttle_most > 0,
             tls=source_tls(self.context, plan.destination) if transport.encrypted else None,
         )
         return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)

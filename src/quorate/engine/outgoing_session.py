@@ -145,6 +145,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 self._spawn(self._start_transfer(uri))
             case e.SampleAfter(seconds):
                 self._spawn(self._sample(seconds))
+            case e.Throttle(percent):
+                self._spawn(self._throttle(percent))
             case e.CancelTransfer():
                 self._spawn(self._cancel_transfer())
             case e.StopGuest():
@@ -251,9 +253,20 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                     dirty_bytes_per_second=seen.dirty_bytes_per_second,
                     passes=seen.passes,
                     pass_seconds=seen.pass_seconds,
+                    throttle=seen.throttle,
                 )
             )
         )
+
+    async def _throttle(self, percent: int) -> None:
+        """Hold the processors back; where that cannot be, the next passes show it and the brain does without."""
+        sentence = f"the guest's processors are held back by {percent} %: it dirties more memory than gets across"
+        _log.info("migration", vm=self.vm.name, sentence=sentence)
+        self._news.show(self.brain, sentence)
+        try:
+            await self._instance().throttle(percent)
+        except ClusterError as error:
+            _log.warning("the guest could not be held back", vm=self.vm.name, sentence=error.sentence)
 
     async def _cancel_transfer(self) -> None:
         try:

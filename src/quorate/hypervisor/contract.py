@@ -368,6 +368,14 @@ class Instance(Protocol):
         """
         ...
 
+    async def throttle(self, percent: int) -> None:
+        """Hold the processors of a guest back, 1 to 99 percent of their time, while its memory is being copied.
+
+        The transfer must have been begun with ``may_throttle``. It takes the hypervisor a look for dirty pages or more;
+        a sample tells when it is in force. It ends with the transfer, however that ends and whoever still lives then.
+        """
+        ...
+
     async def migration(self) -> MigrationSample:
         """Look at the transfer."""
         ...

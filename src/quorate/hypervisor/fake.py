@@ -271,6 +271,10 @@ class FakeInstance:
         """Give the transfer up."""
         (await self._spoken()).cancel()
 
+    async def throttle(self, percent: int) -> None:
+        """Hold the guest back."""
+        (await self._spoken()).throttle(percent)
+
     async def migration(self) -> MigrationSample:
         """Look at the transfer."""
         return (await self._spoken()).sample()

@@ -247,6 +247,11 @@ class FakeMachine:
             self._set_status(MigrationStatus.CANCELLING)
             self._abandon(MigrationStatus.CANCELLED)
 
+    def throttle(self, percent: int) -> None:
+        """Hold the guest back from one of the next looks on, for as long as the transfer lasts."""
+        if self._transfer is not None:
+            self._transfer = self._transfer.hold_back(percent)
+
     def fail_transfer(self, sentence: str = "the connection broke") -> None:
         """The transfer breaks: the source goes on, or stays stopped if it was; the destination is lost."""
         if self._peer is not None and not self._status.is_final:
@@ -274,7 +279,7 @@ class FakeMachine:
         model = self._transfer
         if model is None:
             return MigrationSample(self._status, sentence=self._sentence)
-        dirty = model.guest.dirty_bytes_per_second if model.passes > 1 else 0.0
+        dirty = model.guest.dirty_bytes_per_second * (100 - model.throttle) / 100 if model.passes > 1 else 0.0
         return MigrationSample(
             status=self._status,
             total=model.guest.memory,
@@ -284,6 +289,7 @@ class FakeMachine:
             bytes_per_second=model.bandwidth,
             passes=model.passes,
             pass_seconds=model.running_in_pass,
+            throttle=model.throttle,
         )
 
     def _set_status(self, status: MigrationStatus) -> None:

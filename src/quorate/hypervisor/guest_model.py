@@ -18,6 +18,8 @@ ZEROS_PER_SECOND: Final = 8e9
 """Bytes per second at which QEMU finds that pages are zero: as fast as memory is read (docs/benchmarks.md: memcpy)."""
 LEAST_SECONDS: Final = 0.02
 """Of a pass, to say anything about the dirty rate: the same as in the driver."""
+BETWEEN_THROTTLE_LOOKS: Final = 1.0
+"""Seconds between two looks that count for QEMU's throttle; it obeys on every second one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class TransferModel:
     in_sockets: int = 0  # bytes that they hold
     dirty_rate: float = 0.0  # bytes per second, as the last look found it: at most the working set in a pass
     first_look: float = LOOKING_SECONDS  # seconds that the first pass lasts at least
+    throttle: int = 0  # percent of the time for which its processors are held back
+    throttle_asked: int = 0
+    throttle_looks: int = 0  # that have counted since QEMU obeyed last
+    since_throttle_look: float = 0.0  # seconds
 
     @classmethod
     def begin(
@@ -74,8 +80,13 @@ class TransferModel:
     @property
     def seconds_to_end(self) -> float:
         """Seconds that the rest takes with the guest standing."""
-        left = self.remaining + self.in_sockets + self.guest.dirtied(self.running_in_pass)
+        left = self.remaining + self.in_sockets + self.dirtied
         return left / self.bandwidth
+
+    @property
+    def dirtied(self) -> int:
+        """Bytes that the guest has dirtied since the pass began: it writes in the time that it is not held back."""
+        return self.guest.dirtied(self.running_in_pass * (100 - self.throttle) / 100)
 
     @property
     def unread(self) -> int:
@@ -113,7 +124,7 @@ class TransferModel:
     @property
     def _is_last(self) -> bool:
         """Tell whether the guest stands and nothing of it is left to be handed over."""
-        return not self.running and not self.guest.dirtied(self.running_in_pass)
+        return not self.running and not self.dirtied
 
     def _hand_over(self) -> TransferModel:
         """Let the sockets take what they have room for."""
@@ -143,9 +154,23 @@ class TransferModel:
 
     def _look(self) -> TransferModel:
         """Look for what the guest has dirtied: that is the next pass."""
-        dirty, seconds = self.guest.dirtied(self.running_in_pass), self.running_in_pass
+        dirty, seconds = self.dirtied, self.running_in_pass
         rate = dirty / seconds if seconds >= LEAST_SECONDS else self.dirty_rate
-        return replace(self, passes=self.passes + 1, remaining=dirty, running_in_pass=0.0, dirty_rate=rate)
+        looked = replace(self, passes=self.passes + 1, remaining=dirty, running_in_pass=0.0, dirty_rate=rate)
+        return looked._throttle_after(seconds) if self.throttle_asked else looked
+
+    def _throttle_after(self, seconds: float) -> TransferModel:
+        """Do as QEMU does on every second look that comes a second or more after another."""
+        since, looks = self.since_throttle_look + seconds, self.throttle_looks
+        if since < BETWEEN_THROTTLE_LOOKS:
+            return replace(self, since_throttle_look=since)
+        if looks == 0:
+            return replace(self, since_throttle_look=0.0, throttle_looks=1)
+        return replace(self, since_throttle_look=0.0, throttle_looks=0, throttle=self.throttle_asked)
+
+    def hold_back(self, percent: int) -> TransferModel:
+        """Ask for the processors to be held back by so much."""
+        return replace(self, throttle_asked=percent)
 
     def stop_guest(self) -> TransferModel:
         """The guest stands: what is dirty now is the last that has to be sent."""

@@ -46,6 +46,7 @@ class MigrationSample:
     passes: int = 0
     pass_seconds: float = 0.0  # since it last looked for dirty pages: what was dirtied since is not in ``remaining``
     sentence: str = ""  # why it failed
+    throttle: int = 0  # percent of the time for which the processors are held back; it ends with the transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class MigrationParameters:
     max_bandwidth: int = 0  # bytes per second, 0 = unlimited
     downtime_limit_ms: int = 1
     multifd_channels: int = 0  # 0 = one stream
+    may_throttle: bool = False  # ``Instance.throttle`` will be obeyed
     unix_socket: Path | None = None  # where to listen; None and no tcp_host: VmPaths.migration_socket
     tcp_host: str | None = None  # listen on this address instead
     tcp_port: int = 0  # 0 = any free one

@@ -24,7 +24,7 @@ from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.clusapi.machine import Rule, Step, follow
 from quorate.clusapi.states import MigrationState
 from quorate.migration import outgoing_events as e
-from quorate.migration.convergence import Convergence, Sample, Verdict
+from quorate.migration.convergence import SAMPLE_PAUSE_NEAR, Convergence, Sample, Verdict, pause_until_next
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered, OwnershipRecord, SendCas
 
 SILENCE_LIMIT = 2.0
@@ -35,9 +35,6 @@ SETTLE_PAUSE = 0.2
 """Seconds between two writes of ownership while the database does not answer."""
 TELL_PAUSE = 0.1
 """Seconds between two `yours`; each one is cheap and the guest stands still meanwhile."""
-SAMPLE_PAUSE = 0.05
-SAMPLE_PAUSE_NEAR = 0.004
-"""Seconds between two looks at the transfer: rare while much is left, dense when the stop is near."""
 
 
 class Phase(Enum):
@@ -122,6 +119,8 @@ class Outgoing:
     begun: float = 0.0
     """When the session left the queue."""
     convergence: Convergence = field(default_factory=Convergence)
+    rest_limit: float = SILENCE_LIMIT
+    """Seconds that the rest may take to get across once the guest was told to stop."""
     transferred: int = 0
     transfer: Transfer = Transfer.FLOWING
     image_state: Image = Image.ALIVE
@@ -277,20 +276,26 @@ def _on_sampled(s: Outgoing, event: object, now: float) -> _Step:
     state = replace(s, convergence=learnt, transferred=sample.transferred, since=now if moved else s.since)
     match learnt.judge(sample):
         case Verdict.STOP:
-            return _go(state, Phase.STOPPING, now, e.StopGuest(), e.WakeAfter(SILENCE_LIMIT))
+            patient = replace(state, rest_limit=max(SILENCE_LIMIT, 0.5 + 1.5 * sample.expected_gap))
+            return _go(patient, Phase.STOPPING, now, e.StopGuest(), e.WakeAfter(SILENCE_LIMIT))
+        case Verdict.POST_COPY:
+            raise AssertionError("no transfer was made ready for post-copy")
         case Verdict.GIVE_UP:
             return _cancel_transfer(state, Outcome.FAILED, learnt.explain_failure(sample), now)
-        case Verdict.COPY_ON:
+        case Verdict.COPY_ON | Verdict.THROTTLE as verdict:
             if now - state.since >= SILENCE_LIMIT:
                 return _cancel_transfer(
                     state, Outcome.FAILED, f"no byte reached the destination for {SILENCE_LIMIT:.0f} s", now
                 )
-            return Step(state, (e.SampleAfter(_pause_until_next(sample, learnt.allowed_gap)),))
+            return Step(state, (*_held_back(learnt, verdict), _next_look(sample, learnt)))
 
 
-def _pause_until_next(sample: Sample, allowed_gap: float) -> float:
-    """Every look costs the guest and the copy time that they need: halve the way to the moment that may be the stop."""
-    return min(SAMPLE_PAUSE, max(SAMPLE_PAUSE_NEAR, (sample.expected_gap - allowed_gap) / 2))
+def _held_back(learnt: Convergence, verdict: Verdict) -> tuple[object, ...]:
+    return (e.Throttle(learnt.throttle),) if verdict is Verdict.THROTTLE else ()
+
+
+def _next_look(sample: Sample, learnt: Convergence) -> e.SampleAfter:
+    return e.SampleAfter(pause_until_next(sample, learnt.allowed_gap))
 
 
 def _on_transfer_tick(s: Outgoing, event: object, now: float) -> _Step:
@@ -449,9 +454,9 @@ def _on_lease_lapsed_when_given(s: Outgoing, event: object, now: float) -> _Step
 
 
 def _on_tick_after_stop(s: Outgoing, event: object, now: float) -> _Step:
-    if now - s.since < SILENCE_LIMIT:
+    if now - s.since < s.rest_limit:
         return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
-    reason = f"the rest of the memory did not get across within {SILENCE_LIMIT:.0f} s after the stop"
+    reason = f"the rest of the memory did not get across within {s.rest_limit:.0f} s after the stop"
     broken = _broken(s, reason)
     if s.phase is Phase.GIVEN:
         return Step(_after_stop(broken, now).state, (e.CancelTransfer(), *_after_stop(broken, now).effects))

@@ -208,6 +208,13 @@ class SampleAfter:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttle:
+    """Tell the source's QEMU to hold the processors back by so many percent, until the transfer ends."""
+
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class CancelTransfer:
     """Tell the source's QEMU to give the transfer up."""
 

@@ -86,6 +86,10 @@ class Instance:
         """Give the transfer up. Raises FaultError."""
         await self._do(self.qemu.cancel)
 
+    async def throttle(self, percent: int) -> None:
+        """Hold the guest back. Raises FaultError."""
+        await self._do(lambda: self.qemu.throttle(percent))
+
     async def migration(self) -> MigrationSample:
         """Look at the transfer. Raises FaultError."""
         return await self._do(self.qemu.sample)

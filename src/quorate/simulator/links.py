@@ -66,6 +66,11 @@ class Transfer:
         self.advance()
         self.model = replace(self.model, guest=guest)
 
+    def hold_back(self, percent: int) -> None:
+        """The guest's processors are to be held back."""
+        self.advance()
+        self.model = self.model.hold_back(percent)
+
     def change_rate(self, rate: float) -> None:
         """The link carries more, less or nothing from now on."""
         self.rate = rate

@@ -159,6 +159,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 spawn(self._ask_prepare())
             case e.StartTransfer(uri):
                 spawn(self._start_transfer(uri))
+            case e.Throttle(percent):
+                spawn(self._throttle(percent))
             case e.CancelTransfer():
                 spawn(self._cancel_transfer())
             case e.StopGuest():
@@ -264,8 +266,13 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             seen.dirty_bytes_per_second,
             seen.passes,
             seen.pass_seconds,
+            seen.throttle,
         )
         self.post(e.Sampled(sample))
+
+    async def _throttle(self, percent: int) -> None:
+        with suppress(ClusterError):  # the next passes show it
+            await self._instance().throttle(percent)
 
     async def _cancel_transfer(self) -> None:
         try:

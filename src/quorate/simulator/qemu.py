@@ -144,6 +144,7 @@ class Qemu:
             bytes_per_second=transfer.rate,
             passes=model.passes,
             pass_seconds=model.running_in_pass,
+            throttle=model.throttle,
         )
 
     # --- who hears of it ---------------------------------------------------------------------------------------------
@@ -296,6 +297,11 @@ class Qemu:
         self.transfer = self._links.begin(self, destination, running=self.run is Run.RUNNING)
         self.expect_completion()
         return ""
+
+    def throttle(self, percent: int) -> None:
+        """Hold the guest back from one of the next looks on, for as long as the transfer lasts."""
+        if self.transfer is not None:
+            self.transfer.hold_back(percent)
 
     def expect_completion(self) -> None:
         """Come to the end when the guest stands and the rest is across; until then, to the next pass."""

@@ -111,7 +111,7 @@ def test_the_same_seed_tells_the_same() -> None:
 
 
 def test_what_does_not_converge_stays_and_is_told() -> None:
-    told = play(inventory(vm("db1", dirty_rate=3e9)), Drain(("node1",)))
+    told = play(inventory(vm("db1", dirty_rate=90e9)), Drain(("node1",)))
     (trouble,) = told.troubles
     assert (trouble.what, trouble.vm) == (What.DOES_NOT_CONVERGE, "db1")
     assert trouble.sentence.startswith("db1 stays on node1 after 3 attempts: will not converge")

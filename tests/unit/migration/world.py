@@ -721,6 +721,8 @@ class World:
                 self.command(node, s, "migrate", uri)
             case e.SampleAfter(seconds):
                 self._sample_after(node, s, seconds)
+            case e.Throttle():
+                pass
             case e.CancelTransfer():
                 self.command(node, s, "cancel")
             case e.StopGuest():

@@ -15,7 +15,7 @@ LINK = 119.7e6
     [
         (1024, 640, 32, 3.0e6, 6.47, 2, 0.093),
         (512, 300, 32, 20.0e6, 3.48, 3, 0.109),
-        (1024, 512, 128, 79.8e6, 9.18, 8, 0.171),
+        (1024, 512, 128, 78.7e6, 9.45, 10, 0.118),
     ],
     ids=["large", "slow", "faster"],
 )
@@ -30,9 +30,10 @@ def test_a_move_takes_as_long_as_it_did_with_qemu(
     assert move.gap == pytest.approx(gap, rel=0.35)
 
 
-def test_a_guest_that_writes_faster_than_the_link_carries_is_given_up_after_as_many_passes() -> None:
-    guest = GuestModel(512 * MIB, 128 * MIB, 128 * MIB, 149.4e6)
+def test_a_guest_that_writes_faster_than_the_link_carries_is_held_back_and_moves_as_it_did() -> None:
+    """Three moves took 11.2 to 12.0 s and 10, 10 and 14 passes, for a throttle comes on a look for dirty pages."""
+    guest = GuestModel(512 * MIB, 128 * MIB, 128 * MIB, 149.2e6)
     move = forecast(guest, LINK, seeds=(1,))
-    assert move.failure.startswith("will not converge")
-    assert move.total == pytest.approx(26.21, rel=0.25)
-    assert abs(move.passes - 22) <= 1
+    assert move.failure == ""
+    assert move.total == pytest.approx(11.3, rel=0.25)
+    assert abs(move.passes - 10) <= 1

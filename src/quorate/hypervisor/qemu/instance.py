@@ -245,6 +245,8 @@ class QemuInstance:
         self._rates = migration.Rates()
         capabilities = migration.source_capabilities(parameters, self._monitor.version)
         await self._prepare(capabilities, parameters, Endpoint.SOURCE)
+        if parameters.may_throttle:
+            await self.throttle(0)
         self._is_stopped = False
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
@@ -268,6 +270,10 @@ class QemuInstance:
     async def migrate_cancel(self) -> None:
         """Give the transfer up."""
         await self._monitor.execute("migrate_cancel")
+
+    async def throttle(self, percent: int) -> None:
+        """Set what QEMU shall throttle to when it next may."""
+        await self._monitor.execute("migrate-set-parameters", migration.throttle_parameters(percent))
 
     async def migration(self) -> MigrationSample:
         """Look at the transfer."""
