@@ -19,7 +19,7 @@ from quorate.cluster.coordinator_work import Looked, Outcome, WakeAt
 from quorate.cluster.drain import plan_drain
 from quorate.cluster.moves import Change, DropMove, PutMove
 from quorate.cluster.picture import Picture
-from quorate.cluster.queue import PATIENCE, plan_queue, why_void
+from quorate.cluster.queue import PATIENCE, Entries, plan_queue
 
 BACK_OFF: Final = 0.5
 """Seconds without decisions after the database has not answered."""
@@ -110,8 +110,9 @@ def _plan(picture: Picture) -> _Plan:
     """What follows from a picture, all of it about different records."""
     changes: list[Change] = []
     times: list[float] = []
+    entries = Entries(picture)
     for move in picture.moves.values():
-        why = why_void(picture, move)
+        why = entries.why_void(move)
         if why:
             changes.append(DropMove(move.group, move.revision, why))
     for drain in picture.drains.values():

@@ -61,11 +61,11 @@ class Places:
         self._other: dict[NodeId, int] = {}
 
     @classmethod
-    def of(cls, picture: Picture) -> "Places":
+    def of(cls, picture: Picture, entries: "Entries") -> "Places":
         """Count what has begun."""
         places = cls(picture.settings.limits)
         for move in picture.moves.values():
-            if move.stage is Stage.BEGUN and not why_void(picture, move):
+            if move.stage is Stage.BEGUN and not entries.why_void(move):
                 places.take(move, move.destination)
         return places
 
@@ -99,25 +99,44 @@ class Places:
 # --- what an entry is worth ------------------------------------------------------------------------------------------
 
 
+class Entries:
+    """What the entries of one picture are worth."""
+
+    def __init__(self, picture: Picture) -> None:
+        """Know what goes on that entries are made for."""
+        self._picture = picture
+        self._going_on = {
+            cause: frozenset(drain.id for drain in picture.drains.values() if drain.stage is stage)
+            for cause, stage in _MADE_FOR.items()
+        }
+
+    def why_void(self, move: Move) -> str:
+        """Say why an entry means nothing any more; empty while it does."""
+        picture = self._picture
+        group, source = picture.groups.get(move.group), picture.nodes.get(move.source)
+        if group is None:
+            return "the group is gone"
+        if source is None or source.is_dead:
+            return f"{group.name}: {picture.name(move.source)} is down"
+        if group.owner != move.source:
+            given = move.stage is Stage.BEGUN and group.giver == move.source and not _is_dead(picture, group.owner)
+            return "" if given else f"{group.name} is on {picture.name(group.owner)}"
+        if move.stage is not Stage.BEGUN and move.is_of_coordinator and move.drain not in self._going_on[move.cause]:
+            return f"{group.name} is not moved: what it was moved for is over"
+        return ""
+
+
+_MADE_FOR: Final = {Cause.DRAIN: DrainStage.DRAINING, Cause.RETURN: DrainStage.RETURNING}
+
+
 def why_void(picture: Picture, move: Move) -> str:
     """Say why an entry means nothing any more; empty while it does."""
-    group, source = picture.groups.get(move.group), picture.nodes.get(move.source)
-    if group is None:
-        return "the group is gone"
-    if source is None or source.is_dead:
-        return f"{group.name}: {picture.name(move.source)} is down"
-    if group.owner != move.source:
-        given = move.stage is Stage.BEGUN and group.giver == move.source and not _is_dead(picture, group.owner)
-        return "" if given else f"{group.name} is on {picture.name(group.owner)}"
-    if move.stage is not Stage.BEGUN and move.is_of_coordinator and not belongs(picture.drains, move):
-        return f"{group.name} is not moved: what it was moved for is over"
-    return ""
+    return Entries(picture).why_void(move)
 
 
 def belongs(drains: Mapping[NodeId, Drain], move: Move) -> bool:
     """Tell whether what an entry of the coordinator was made for goes on."""
-    wanted = DrainStage.DRAINING if move.cause is Cause.DRAIN else DrainStage.RETURNING
-    return any(drain.id == move.drain and drain.stage is wanted for drain in drains.values())
+    return any(drain.id == move.drain and drain.stage is _MADE_FOR[move.cause] for drain in drains.values())
 
 
 def _is_dead(picture: Picture, node: NodeId) -> bool:
@@ -130,10 +149,11 @@ def _is_dead(picture: Picture, node: NodeId) -> bool:
 
 def plan_queue(picture: Picture, room: Room | None = None) -> tuple[Verdict, ...]:
     """Decide which of the waiting moves begin now, in the order in which they do."""
-    waiting = [move for move in picture.moves.values() if move.stage is Stage.WAITING and not why_void(picture, move)]
+    entries = Entries(picture)
+    waiting = [move for move in picture.moves.values() if move.stage is Stage.WAITING and not entries.why_void(move)]
     if not waiting:
         return ()
-    places, left = Places.of(picture), room if room is not None else Room(picture)
+    places, left = Places.of(picture, entries), room
     waiting.sort(key=lambda move: _order(picture.groups, move))
     verdicts: list[Verdict] = []
     is_kept = False
@@ -145,6 +165,7 @@ def plan_queue(picture: Picture, room: Room | None = None) -> tuple[Verdict, ...
         is_patient = not is_kept and picture.clock - move.asked_at >= PATIENCE
         if not (places.is_free_at(move, move.source) or is_patient):
             continue
+        left = left if left is not None else Room(picture)
         target = _target(picture, places, left, group, move)
         if target.node is None:
             verdicts.append(Refuse(replace(move, stage=Stage.FAILED, sentence=target.sentence)))

@@ -140,7 +140,8 @@ def split_path(path: str) -> tuple[str, ...]:
         return ()
     names = tuple(path.split("\\"))
     for name in names:
-        if not 1 <= len(name) <= MAX_SEGMENT or "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        is_text = name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+        if not (1 <= len(name) <= MAX_SEGMENT and is_text) or "\0" in name:
             raise CallerError(Status.ERROR_INVALID_NAME, f"{path[:80]!r} is no registry path: {name[:80]!r} is no name")
     return names
 

@@ -206,12 +206,16 @@ def _build_objects(tree: _Tree, before: _Objects | None, dirty: frozenset[str]) 
     if is_dirty(keys.GROUPS):
         listed = sorted(_groups(tree, known.groups), key=lambda group: group.name.casefold())
         groups = {group.id: group for group in listed}
-    if is_dirty(keys.GROUPS, keys.RESOURCES, keys.NODES):
+    is_same_nodes = tuple(known.nodes) == tuple(nodes)
+    if is_dirty(keys.GROUPS, keys.RESOURCES) or not is_same_nodes:
         # Whose possible owners were not named follows the nodes.
-        same = known.resources if tuple(known.nodes) == tuple(nodes) else {}
+        same = known.resources if is_same_nodes else {}
         resources = {one.id: one for group in groups.values() for one in _resources(tree, group, tuple(nodes), same)}
+    cluster = known.cluster
+    if before is None or cluster.revision != root.revision:
+        cluster = ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision)
     return _Objects(
-        ClusterInfo(values.text("ClusterName"), values.text("ClusterInstanceID"), values, root.revision),
+        cluster,
         MappingProxyType(nodes) if nodes is not known.nodes else known.nodes,
         MappingProxyType(groups) if groups is not known.groups else known.groups,
         MappingProxyType(resources) if resources is not known.resources else known.resources,

@@ -89,12 +89,12 @@ class Errands:
     def look(self) -> bool:
         """Look at every entry of this node once; answers whether one of them waits for something done here."""
         snapshot, me = self._context.view.snapshot, self._context.node
-        mine = [to_move(id_, found) for id_, found in snapshot.moves.items() if found.value.source == me]
         is_late = False
         self._carried_with = {id_: found for id_, found in self._carried_with.items() if id_ in snapshot.moves}
-        for move in mine:
-            if move.stage is Stage.BEGUN and snapshot.owner_of(move.group) == me:
-                is_late |= self._look_at(move)
+        for id_, found in snapshot.moves.items():
+            record = found.value
+            if record.source == me and record.stage == Stage.BEGUN.value and snapshot.owner_of(id_) == me:
+                is_late |= self._look_at(to_move(id_, found))
         self._look_after_lost()
         return is_late
 
@@ -145,7 +145,9 @@ class Errands:
         if not move.is_of_coordinator:
             return
         snapshot = self._context.view.snapshot
-        drains = {node: to_drain(node, found) for node, found in snapshot.drains.items()}
+        drains = {
+            node: to_drain(node, found) for node, found in snapshot.drains.items() if found.value.id == move.drain
+        }
         if not belongs(drains, move):
             self._holdings.migrations.cancel_if_possible(move.group)
 

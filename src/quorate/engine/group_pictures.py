@@ -23,7 +23,7 @@ from quorate.cluster.groups import Groups
 from quorate.cluster.moves import DrainStage
 from quorate.cluster.picture import AS_MANY_AS_OTHER_NODES, NO_HOUR, Failover, GroupPicture
 from quorate.database.records import Ownership, RunState, Versioned
-from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo, ResourceInfo, ResourceTypeInfo
+from quorate.database.snapshot import ClusterSnapshot, GroupInfo, ResourceInfo, ResourceTypeInfo
 from quorate.engine.move_types import default_move_type, move_type_threshold
 
 _log = structlog.get_logger("coordinator")
@@ -70,7 +70,8 @@ class _Known:
     ownership: Versioned[Ownership]
     run: Versioned[RunState]
     resources: Mapping[ResourceId, ResourceInfo]
-    nodes: Mapping[NodeId, NodeInfo]
+    nodes: int
+    """How many there were."""
     types: Mapping[str, ResourceTypeInfo]
     revisions: tuple[int, ...]
     group: GroupPicture
@@ -81,7 +82,7 @@ class _Known:
         """Tell, at next to no cost, that nothing has changed; snapshots keep the objects that have not."""
         same = self.run is run and self.ownership is ownership and self.info is info
         same_types = self.types is snapshot.resource_types
-        return same and same_types and self.resources is snapshot.resources and self.nodes is snapshot.nodes
+        return same and same_types and self.resources is snapshot.resources and self.nodes == len(snapshot.nodes)
 
 
 class GroupPictures:
@@ -151,7 +152,7 @@ class GroupPictures:
             how = default_move_type(snapshot, info.id, threshold)
             memory = self._memory.of(snapshot, info.id)
             group = _group(info, resources, ownership, run.value, memory, how, self._possible(resources))
-        made_of = snapshot.resources, snapshot.nodes, snapshot.resource_types
+        made_of = snapshot.resources, len(snapshot.nodes), snapshot.resource_types
         return _Known(info, ownership, run, *made_of, revisions, group)
 
     def _possible(self, resources: tuple[ResourceInfo, ...]) -> frozenset[NodeId] | None:
@@ -176,7 +177,7 @@ MOST_SETS: Final = 1000
 
 def _has_same_objects(one: ClusterSnapshot, other: ClusterSnapshot) -> bool:
     """Tell whether nothing but owners and run states can differ."""
-    same = one.groups is other.groups and one.resources is other.resources and one.nodes is other.nodes
+    same = one.groups is other.groups and one.resources is other.resources and len(one.nodes) == len(other.nodes)
     return same and one.resource_types is other.resource_types
 
 

@@ -17,6 +17,7 @@ from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContex
 from quorate.clusapi.status import Status
 from quorate.cluster.picture import PARKED
 from quorate.database.group_configuration import GroupConfiguration
+from quorate.database.holders import Holders
 from quorate.database.snapshot import (
     TYPE_VIRTUAL_MACHINE,
     TYPE_VIRTUAL_MACHINE_CONFIGURATION,
@@ -75,6 +76,9 @@ class Groups:
         self._attached = self._holdings.attached
         self._in_line: dict[GroupId, tuple[GroupInfo, Mapping[ResourceId, ResourceInfo]]] = {}
         """Of the groups that the host has, the snapshot's own objects by which that was found to be so."""
+        self._holders = Holders()
+        self._ranks: tuple[Mapping[GroupId, GroupInfo], dict[GroupId, int]] = ({}, {})
+        """The order of a snapshot's groups."""
         self._first_look = True
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,9 +183,12 @@ class Groups:
 
     def _ours(self) -> list[GroupId]:
         """The groups that the record gives to this node."""
-        snapshot, me = self._context.view.snapshot, self._context.node
-        owners = snapshot.ownership
-        return [id_ for id_ in snapshot.groups if (owner := owners.get(id_)) is not None and owner.value.holder == me]
+        snapshot = self._context.view.snapshot
+        if self._ranks[0] is not snapshot.groups:
+            self._ranks = snapshot.groups, {id_: number for number, id_ in enumerate(snapshot.groups)}
+        ranks = self._ranks[1]
+        ours = self._holders.groups_of(self._context.node, snapshot.ownership)
+        return sorted((id_ for id_ in ours if id_ in ranks), key=ranks.__getitem__)
 
     def _is_in_line(self, snapshot: ClusterSnapshot, group: GroupId) -> bool:
         """Tell whether the host has a group as the snapshot shows it, without comparing anything of it."""

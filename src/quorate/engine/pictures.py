@@ -1,6 +1,6 @@
 """Makes the brains' picture of the cluster from the newest snapshot and from what this node knows of the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from quorate.clusapi.states import (
     NodeStatus,
 )
 from quorate.cluster.memory import AUTOMATIC_RESERVE, memory_for_vms
-from quorate.cluster.moves import Move
+from quorate.cluster.moves import Drain, Move
 from quorate.cluster.observer import EndVerdict
 from quorate.cluster.picture import (
     Lapse,
@@ -24,9 +24,10 @@ from quorate.cluster.picture import (
     Settings,
 )
 from quorate.database.backup import RESTORED
-from quorate.database.move_records import MoveRecord
+from quorate.database.failover_records import CoordinatorRecord
+from quorate.database.move_records import DrainRecord, MoveRecord
 from quorate.database.records import Lease, Versioned
-from quorate.database.snapshot import ClusterSnapshot, NodeInfo
+from quorate.database.snapshot import ClusterInfo, ClusterSnapshot, NodeInfo
 from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.group_pictures import GroupPictures
 from quorate.engine.guard_file import boottime
@@ -86,7 +87,10 @@ class Pictures:
         """With what they were made of."""
         self._steady = steady
         self._all_nodes: tuple[tuple[object, ...], dict[NodeId, NodePicture]] = ((), {})
-        self._moves: dict[GroupId, tuple[Versioned[MoveRecord], Move]] = {}
+        self._moves: tuple[Mapping[GroupId, Versioned[MoveRecord]], dict[GroupId, Move]] = ({}, {})
+        self._drains: tuple[Mapping[NodeId, Versioned[DrainRecord]], dict[NodeId, Drain]] = ({}, {})
+        self._settings: tuple[ClusterInfo, Settings] | None = None
+        self._role: tuple[Versioned[CoordinatorRecord], Role] | None = None
 
     def current(self) -> Picture:
         """The cluster as it is now."""
@@ -96,12 +100,12 @@ class Pictures:
             me=self._me,
             now=self._now(),
             clock=self._clock.now(),
-            settings=_settings(snapshot),
+            settings=self._settings_of(snapshot),
             nodes=self._nodes_of(snapshot),
             groups=self._groups.of(snapshot),
-            role=_role(snapshot),
+            role=self._role_of(snapshot),
             moves=self._all_moves(snapshot),
-            drains={node: to_drain(node, found) for node, found in snapshot.drains.items()},
+            drains=self._all_drains(snapshot),
             turn=snapshot.turn,
         )
 
@@ -138,16 +142,42 @@ class Pictures:
         self._nodes[info.id] = (made_of, state, status, made)
         return made
 
-    # --- moves -----------------------------------------------------------------------------------------------------
+    # --- moves and drains ------------------------------------------------------------------------------------------
 
     def _all_moves(self, snapshot: ClusterSnapshot) -> dict[GroupId, Move]:
-        known = self._moves
-        self._moves = {
-            group: before if before is not None and before[0] is found else (found, to_move(group, found))
-            for group, found in snapshot.moves.items()
-            for before in (known.get(group),)
-        }
-        return {group: move for group, (_, move) in self._moves.items()}
+        known, moves = self._moves
+        if snapshot.moves is not known:
+            moves = {
+                group: moves[group] if known.get(group) is found else to_move(group, found)
+                for group, found in snapshot.moves.items()
+            }
+            self._moves = snapshot.moves, moves
+        return moves
+
+    def _all_drains(self, snapshot: ClusterSnapshot) -> dict[NodeId, Drain]:
+        known, drains = self._drains
+        if snapshot.drains is not known:
+            drains = {
+                node: drains[node] if known.get(node) is found else to_drain(node, found)
+                for node, found in snapshot.drains.items()
+            }
+            self._drains = snapshot.drains, drains
+        return drains
+
+    # --- the cluster -----------------------------------------------------------------------------------------------
+
+    def _settings_of(self, snapshot: ClusterSnapshot) -> Settings:
+        if self._settings is None or self._settings[0] is not snapshot.cluster:
+            self._settings = snapshot.cluster, _settings(snapshot)
+        return self._settings[1]
+
+    def _role_of(self, snapshot: ClusterSnapshot) -> Role | None:
+        found = snapshot.coordinator
+        if found is None:
+            return None
+        if self._role is None or self._role[0] is not found:
+            self._role = found, _role(found)
+        return self._role[1]
 
 
 def _lease(lease: Versioned[Lease], verdict: EndVerdict | None) -> LeaseView:
@@ -186,10 +216,7 @@ def _settings(snapshot: ClusterSnapshot) -> Settings:
     )
 
 
-def _role(snapshot: ClusterSnapshot) -> Role | None:
-    found = snapshot.coordinator
-    if found is None:
-        return None
+def _role(found: Versioned[CoordinatorRecord]) -> Role:
     record = found.value
     return Role(
         node=record.node,

@@ -15,6 +15,7 @@ from quorate.simulator.instance import Instance
 from quorate.simulator.kernel import Future, Life
 from quorate.simulator.membership import Keeper, Membership, PromiseExchange
 from quorate.simulator.moving import Errands, Migrations, Moves
+from quorate.simulator.news import CalmView
 from quorate.simulator.outgoing import OfSession, Prepare
 from quorate.simulator.owner import Owner, Starts
 from quorate.simulator.policy import Failures, Upkeep
@@ -78,9 +79,7 @@ class Daemon:
                 break
             except ClusterError:
                 await self.life.sleep(RETRY)
-        self.view = View(
-            self.world.kernel, self.life, self.world.store, self.machine.way, self.machine.clock.boottime_at
-        )
+        self.view = self._new_view()
         self.world.add_view(self.machine, self.view)
         self.keeper = Keeper(self, self.world.new_base(self.node))
         is_held = self.life.future()
@@ -100,6 +99,12 @@ class Daemon:
         self.coordination.start()
         self._after_view()
         self.say(Kind.NODE, "is up")
+
+    def _new_view(self) -> View:
+        world, clock = self.world, self.machine.clock.boottime_at
+        if world.is_calm:
+            return CalmView(world.kernel, self.life, world.store, self.machine.way, clock, world.news)
+        return View(world.kernel, self.life, world.store, self.machine.way, clock)
 
     def _wire(self) -> None:
         self.membership = Membership(self)
@@ -136,11 +141,12 @@ class Daemon:
         """Tell whether this daemon has anything to do with groups that have changed."""
         if self.coordination.decides or self.upkeep.waits:
             return True
+        held, records, incoming = self.owner.held, self.world.laws.records, self.migrations.incoming
         for group in groups:
-            record = self.world.laws.records.get(group)
-            if group in self.owner.held or (record is not None and record.holder == self.node):
+            record = records.get(group)
+            if group in held or (record is not None and record.holder == self.node):
                 return True
-            if any(session.group == group for session in self.migrations.incoming.values()):
+            if incoming and any(session.group == group for session in incoming.values()):
                 return True
         return False
 

@@ -77,6 +77,7 @@ class Held:
         """Held while the virtual machine starts, stops, or a migration is being accepted."""
         self._writing = Lock(daemon.life)
         daemon.upkeep.note(self)
+        daemon.errands.note(self)
 
     @property
     def run(self) -> RunState:
@@ -87,6 +88,7 @@ class Held:
     def run(self, run: RunState) -> None:
         self._run = run
         self.daemon.upkeep.note(self)
+        self.daemon.errands.note(self)
 
     @property
     def name(self) -> str:

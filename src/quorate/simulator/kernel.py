@@ -94,10 +94,20 @@ class Kernel:
 
     def next_at(self) -> float:
         """When something happens next that is not routine."""
-        return min(
-            (when for when, _, _, timer in self._heap if timer.act is not None and not timer.is_routine),
-            default=float("inf"),
-        )
+        heap, soonest = self._heap, float("inf")
+        below = [0]  # what lies below something in the heap is no sooner: it need not be looked at where that is late
+        while below:
+            index = below.pop()
+            if index >= len(heap):
+                continue
+            when, _, _, timer = heap[index]
+            if when >= soonest:
+                continue
+            if timer.act is not None and not timer.is_routine:
+                soonest = when
+            else:
+                below += (2 * index + 1, 2 * index + 2)
+        return soonest
 
     def shift_routine(self, seconds: float) -> None:
         """Let so much time pass at once: routine is put off by it, and nothing else is due before."""

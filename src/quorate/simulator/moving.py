@@ -535,6 +535,18 @@ class Errands:
         self._timer: Timer | None = None
         self._ended: dict[GroupId, tuple[Move, str, bool]] = {}
         self._carried_with: dict[GroupId, tuple[int | None, Held]] = {}
+        self._under_way: set[Held] = set()
+
+    def note(self, held: Held) -> None:
+        """What a virtual machine shows is known, or has changed: it may be a move that somebody has to look after."""
+        if held.migration_state.is_under_way:
+            self._under_way.add(held)
+        else:
+            self._under_way.discard(held)
+
+    def forget(self, held: Held) -> None:
+        """Look after a virtual machine no more: it has gone."""
+        self._under_way.discard(held)
 
     def look(self) -> None:
         """Look at every entry of this node once."""
@@ -542,10 +554,9 @@ class Errands:
         snapshot, me = daemon.view.snapshot, daemon.node
         is_late = False
         for group, found in snapshot.moves.items():
-            if found.value.source == me and snapshot.owner_of(group) == me:
-                move = to_move(group, found)
-                if move.stage is Stage.BEGUN:
-                    is_late |= self._look_at(snapshot, move)
+            record = found.value
+            if record.source == me and record.stage == Stage.BEGUN.value and snapshot.owner_of(group) == me:
+                is_late |= self._look_at(snapshot, to_move(group, found))
         self._look_after_lost(snapshot)
         if is_late and self._timer is None:
             self._timer = daemon.life.later(AGAIN, self._look_again)
@@ -598,15 +609,19 @@ class Errands:
     def _cancel_if_over(self, snapshot: ClusterSnapshot, move: Move) -> None:
         if not move.is_of_coordinator:
             return
-        drains = {node: to_drain(node, found) for node, found in snapshot.drains.items()}
+        drains = {
+            node: to_drain(node, found) for node, found in snapshot.drains.items() if found.value.id == move.drain
+        }
         if not belongs(drains, move):
             self._daemon.migrations.cancel_if_possible(move.group)
 
     def _look_after_lost(self, snapshot: ClusterSnapshot) -> None:
         """A virtual machine that shows a move of which no entry is left was taken off by somebody else."""
         daemon = self._daemon
+        if not self._under_way:
+            return
         for held in tuple(daemon.owner.held.values()):
-            if held.vm_id is None or not held.migration_state.is_under_way:
+            if held not in self._under_way or held.vm_id is None:
                 continue
             if held.group not in daemon.owner.attached or self._is_busy(held):
                 continue

@@ -131,8 +131,8 @@ class Owner:
     def _settle(self, touched: set[GroupId] | None) -> None:
         snapshot, me = self.daemon.view.snapshot, self.daemon.node
         if touched is None:
-            mine = {id_ for id_, record in snapshot.ownership.items() if record.value.holder == me}
-            touched = mine | self.held.keys()
+            mine = self.daemon.world.holders.groups_of(me, snapshot.ownership)
+            touched = {*mine, *self.held}
         for group in sorted(touched):
             record = snapshot.ownership.get(group)
             if record is not None and record.value.holder == me:
@@ -208,6 +208,7 @@ class Owner:
         self.attached.discard(group)
         if held is not None:
             held.is_let_go = True
+            self.daemon.errands.forget(held)
         if held is not None and held.instance is not None:
             held.instance.kill()  # the record names another node: whatever this is, it may not run (I2)
             held.instance = None

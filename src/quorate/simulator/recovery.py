@@ -35,8 +35,8 @@ async def recover(daemon: "Daemon") -> None:
     concerned |= {qemu.group for qemu in machine.qemus}
     concerned |= {
         group
-        for group, record in snapshot.ownership.items()
-        if record.value.holder == daemon.node and _is_under_way(snapshot, group)
+        for group in daemon.world.holders.groups_of(daemon.node, snapshot.ownership)
+        if _is_under_way(snapshot, group)
     }
     left = len(concerned)
     done = daemon.life.future()

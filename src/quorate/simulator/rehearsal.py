@@ -5,6 +5,7 @@ is over. What decides are the brains of production. Times are seconds since the 
 """
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ WARM_UP: Final = 600.0
 """Seconds at most until everything runs as it does in the real cluster."""
 WHILE_JOINING: Final = 0.4
 """Seconds between two looks of a node while the simulated cluster comes up."""
+JOINING_OF_ONE: Final = 0.004
+"""Seconds for each node, if that is more: what a look costs grows with the nodes, too."""
 TOGETHER: Final = 0.1
 """Seconds within which all daemons are started: whatever joins later is looked at by all the others."""
 LONGEST: Final = 24 * 3600.0
@@ -139,7 +142,7 @@ class RehearsedWorld(World):
     def add_view(self, machine: Machine, view: View) -> None:
         """While everybody joins, not each of all at each single one of them looks at all the others."""
         super().add_view(machine, view)
-        view.pause = WHILE_JOINING
+        view.pause = max(WHILE_JOINING, len(self.machines) * JOINING_OF_ONE)
 
     def come_up(self) -> None:
         """Start all daemons, and wait until everything is as it is in the real cluster."""
@@ -405,8 +408,12 @@ class RehearsedWorld(World):
                 yield f"{journey.vm} does not go to {journey.destination} at once: {journey.failure}"
 
     def _rooms(self, before: dict[str, str], after: dict[str, str]) -> tuple[NodeRoom, ...]:
-        def taken(placement: dict[str, str], node: str) -> int:
-            return sum(vm.memory for vm in self.setup.vms if placement.get(vm.name) == node)
+        def taken(placement: dict[str, str]) -> Counter[str]:
+            sizes: Counter[str] = Counter()
+            for vm in self.setup.vms:
+                if vm.name in placement:
+                    sizes[placement[vm.name]] += vm.memory
+            return sizes
 
-        nodes = self.setup.nodes
-        return tuple(NodeRoom(one.name, one.memory, taken(before, one.name), taken(after, one.name)) for one in nodes)
+        then, now = taken(before), taken(after)
+        return tuple(NodeRoom(one.name, one.memory, then[one.name], now[one.name]) for one in self.setup.nodes)

@@ -4,7 +4,7 @@ What is not worth acting on (a lease that goes on) is taken in when somebody loo
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -138,12 +138,16 @@ class View:
     def _tell(self) -> None:
         self._wake, self._told_at = None, self._kernel.now
         self.catch_up()
-        for arrival, commit in self._queue:
+        for arrival, commit in self._coming():
             if self._is_news(commit):
                 self._wake_at(arrival)
                 break
         for callback in self._callbacks:
             callback()
+
+    def _coming(self) -> Iterable[tuple[float, Commit]]:
+        """What was written and has not come yet, with the time at which it comes."""
+        return self._queue
 
     @property
     def is_settled(self) -> bool:
@@ -188,11 +192,12 @@ class View:
             self._touched = None
         elif self._touched is not None:
             self._touched.update(commit.groups)
+        is_about_leases = commit.snapshot.leases is not self._base.leases or self._leases is not None
         self._base = self._snapshot = commit.snapshot
         self._leases = None
         if commit.snapshot.revision != commit.revision:
             self._leases, self._snapshot = dict(self._base.leases), None
-        if not commit.groups:  # else it is about no lease
+        if is_about_leases and not commit.groups:  # else it is about no lease
             self.lease_news += 1
             self._look_at_all(self._clock(at))
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId
 from quorate.clusapi.states import NodeState, ResourceState
+from quorate.database.holders import Holders
 from quorate.engine.group_pictures import GroupPictures
 from quorate.hypervisor.guest_model import GuestModel
 from quorate.simulator import steps as s
@@ -27,6 +28,7 @@ from quorate.simulator.laws import Broken, Laws, Violation
 from quorate.simulator.links import Links
 from quorate.simulator.machine import LATENESS, Machine
 from quorate.simulator.network import Network
+from quorate.simulator.news import News
 from quorate.simulator.people import People
 from quorate.simulator.qemu import Qemu
 from quorate.simulator.qemu import Run as QemuRun
@@ -138,6 +140,9 @@ class World:
         self.store = SharedStore()
         self.group_pictures = GroupPictures()
         """They depend on snapshots alone, and everybody sees the same ones."""
+        self.holders = Holders()
+        """Likewise."""
+        self.news = News()
         founded = found(self.store.data, setup)
         self._nodes, self._groups = founded.nodes, founded.groups
         self._names: dict[str, str] = {id_: name for name, id_ in (*self._nodes.items(), *self._groups.items())}
@@ -294,6 +299,10 @@ class World:
         machine.way.on_news = view.begin_anew
 
     def _on_commit(self, commit: Commit) -> None:
+        if self.is_calm:
+            self.news.add(self.kernel.now, commit, self._views.values())
+            if not commit.is_news:
+                return
         for view in self._views.values():
             view.offer(commit)
 
