@@ -4,6 +4,7 @@ What the cluster has measured (rates of past migrations) is taken from it; what 
 assumption is said. Sizes are bytes, rates bytes per second.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -166,18 +167,45 @@ def seed_setup(inventory: Inventory, assumptions: Assumptions = Assumptions()) -
     placed = [group for group in machines if group.node in names]
     link, said_of_link = _link(machines, assumptions)
     dirty, said_of_dirty = _dirty(placed, assumptions)
-    nodes = tuple(NodeSetup(node.name, _memory(node, placed), bandwidth=link) for node in there)
-    vms = tuple(_vm(group, names, dirty[group.id]) for group in sorted(placed, key=lambda group: group.id))
+    taken: Counter[str] = Counter()
+    for group in placed:
+        taken[group.node] += group.memory if group.runs else 0
+    nodes = tuple(NodeSetup(node.name, _memory(node, taken), bandwidth=link) for node in there)
+    owners = _Owners(names)
+    vms = tuple(_vm(group, owners, dirty[group.id]) for group in sorted(placed, key=lambda group: group.id))
     return Seeded(
         Setup(nodes, vms, dict(inventory.properties), is_up=True),
         tuple(node.name for node in there if not node.takes_groups),
         (said_of_link, *said_of_dirty),
-        tuple(_left_out(inventory, names, placed)),
+        tuple(_left_out(inventory, names, placed, taken)),
     )
 
 
-def _vm(group: GroupFact, there: set[str], dirty: float) -> VmSetup:
-    possible = tuple(name for name in group.possible if name in there)
+class _Owners:
+    """The nodes that take part, among those that are named; most groups name the same ones."""
+
+    def __init__(self, there: set[str]) -> None:
+        self._there = there
+        self._known: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
+
+    def of(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of them that take part."""
+        return self._find(named)[0]
+
+    def possible(self, named: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Those that may own a group; None: all that take part."""
+        found, is_everybody = self._find(named)
+        return None if is_everybody else found
+
+    def _find(self, named: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+        known = self._known.get(named)
+        if known is None:
+            found = tuple(name for name in named if name in self._there)
+            known = self._known[named] = (found, set(found) == self._there)
+        return known
+
+
+def _vm(group: GroupFact, owners: _Owners, dirty: float) -> VmSetup:
     return VmSetup(
         name=group.name,
         on=group.node,
@@ -186,8 +214,8 @@ def _vm(group: GroupFact, there: set[str], dirty: float) -> VmSetup:
         working_set=group.memory,
         online=group.runs,
         priority=group.priority,
-        possible=None if set(possible) == there else possible,
-        preferred=tuple(name for name in group.preferred if name in there),
+        possible=owners.possible(group.possible),
+        preferred=owners.of(group.preferred),
         classes=group.classes,
         failback=group.failback,
         locked=group.locked,
@@ -195,9 +223,9 @@ def _vm(group: GroupFact, there: set[str], dirty: float) -> VmSetup:
     )
 
 
-def _memory(node: NodeFact, placed: list[GroupFact]) -> int:
+def _memory(node: NodeFact, taken: Mapping[str, int]) -> int:
     """What it has, and no less than what runs there already."""
-    return max(node.memory or 0, sum(group.memory for group in placed if group.node == node.name and group.runs))
+    return max(node.memory or 0, taken.get(node.name, 0))
 
 
 def _link(machines: list[GroupFact], assumptions: Assumptions) -> tuple[float, str]:
@@ -242,7 +270,7 @@ def _dirty(placed: list[GroupFact], assumptions: Assumptions) -> tuple[dict[str,
     return found, said
 
 
-def _left_out(inventory: Inventory, there: set[str], placed: list[GroupFact]) -> list[str]:
+def _left_out(inventory: Inventory, there: set[str], placed: list[GroupFact], taken: Mapping[str, int]) -> list[str]:
     out = [
         f"{node.name} is {node.state.name.lower()} and takes no part, nor does what it owns"
         for node in inventory.nodes
@@ -256,7 +284,7 @@ def _left_out(inventory: Inventory, there: set[str], placed: list[GroupFact]) ->
     out += [
         f"{node.name} has more memory promised than it has"
         for node in inventory.nodes
-        if node.name in there and node.memory is not None and _memory(node, placed) > node.memory
+        if node.name in there and node.memory is not None and _memory(node, taken) > node.memory
     ]
     others = [group.name for group in inventory.groups if not (group.is_vm and group.memory) and group.runs]
     if others:
