@@ -1,4 +1,4 @@
-"""A link of 1 Gb/s between two machines that are network namespaces, and what it carries in fact."""
+"""A link of 1 Gb/s, or less, between two machines that are network namespaces, and what it carries in fact."""
 
 import shutil
 import subprocess
@@ -56,13 +56,13 @@ def why_not() -> str | None:
     return None
 
 
-def limit(machine: Machine) -> None:
-    """Let a machine send no faster than the link, over the network that its node is on."""
-    _shape(machine.namespace, "eth0")
+def limit(machine: Machine, rate: int = RATE) -> None:
+    """Let a machine send no faster than the link (bits per second), over the network that its node is on."""
+    _shape(machine.namespace, "eth0", rate)
 
 
-def _shape(namespace: str, device: str) -> None:
-    shaper = ["tbf", "rate", f"{RATE}bit", "burst", "128k", "latency", "20ms"]
+def _shape(namespace: str, device: str, rate: int = RATE) -> None:
+    shaper = ["tbf", "rate", f"{rate}bit", "burst", "128k", "latency", "20ms"]
     command = ["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", *shaper]
     subprocess.run(command, check=True, capture_output=True)
 

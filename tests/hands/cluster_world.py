@@ -263,6 +263,8 @@ class SimNode:
         match kind:
             case "assess":
                 return await self.migrations.on_assess(Assess.from_json(body))
+            case "sink":
+                return await self.migrations.on_sink()
             case "prepare":
                 await self.migrations.on_prepare(Prepare.from_json(body))
                 return {}

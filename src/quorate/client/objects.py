@@ -309,6 +309,16 @@ class VirtualMachine(Group):
         answer = await self.client.call("AssessMove", vm=self.id, destination=node)
         return answer.objects("nodes")
 
+    async def forecast_migration(self, node: str | None = None) -> JsonObject:
+        """Tell how a live migration would go; nothing is begun. Raises ClusterError as `start_migration` would.
+
+        Of ForecastMove: {verdict, policy, mode, seconds, gap_ms, passes, bytes, …}, or {absent}: why it is not known.
+        """
+        answer = await self.client.call("ForecastMove", vm=self.id, destination=node)
+        if status := answer.number("status"):
+            raise error_from_status(status, answer.text("sentence"))
+        return answer.json("forecast")
+
     async def pause(self) -> None:
         """Stop its virtual CPUs."""
         await self.client.call("PauseVirtualMachine", vm=self.id)

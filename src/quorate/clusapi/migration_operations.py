@@ -26,6 +26,28 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
         Place.GROUP_OWNER,
     ),
     _read(
+        "ForecastMove",
+        "How a live migration would go: a look at the guest and at the link, some seconds long; nothing is begun.",
+        (_VM, Field("destination", _T.TEXT, "to this node; absent: to the one that START would choose", optional=True)),
+        (
+            Field("vm", _T.TEXT, "name of its group"),
+            Field("node", _T.TEXT, "name of its owner"),
+            Field("destination", _T.TEXT, "name of the node it would go to; empty: there is none"),
+            Field("status", _T.U32, "what START would answer: 0, or why it would refuse"),
+            Field("sentence", _T.TEXT, "the same for people; empty where status is 0"),
+            Field("findings", _T.OBJECTS, "how every rule stands, as AssessMove tells it"),
+            Field(
+                "forecast",
+                _T.OBJECT,
+                "empty where START would refuse. verdict (converges, may not converge, will not converge), policy, "
+                "mode, seconds, gap_ms, passes and bytes as {low, likely, high}, sentence (why it would not converge), "
+                "would (the policies under which it would), known (what it was made from); or only absent: why "
+                "nothing is foretold",
+            ),
+        ),
+        Place.GROUP_OWNER,
+    ),
+    _read(
         "ListMigrations",
         "Live migrations that are over, oldest first: how long they took, and for how long the guest stood still.",
         (
@@ -39,7 +61,9 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
                 "migrations",
                 _T.OBJECTS,
                 "session, vm, source, destination, asked_by, started, ended, seconds, gap_ms, bytes, passes, mode, "
-                "result, sentence, forecast, sequence; null where it was not measured",
+                "result, sentence, rate, alive_after (seconds after which the guest was seen to live), forecast as of "
+                "ForecastMove, off_by {verdict (foretold rightly), seconds_percent, gap_ms}, sequence; null where it "
+                "was not measured",
             ),
         ),
         Place.ANYWHERE,

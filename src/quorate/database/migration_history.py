@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from quorate.clusapi.identity import GroupId, SessionId
-from quorate.clusapi.json_types import JsonObject, JsonValue
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_float, json_object, json_text
 from quorate.database import keys
 from quorate.database.contract import Delete, Put, Record, Store
 from quorate.database.documents import Document, Fields, damaged, parse_document, write_document
@@ -58,8 +58,10 @@ class Departure:
     """From its beginning, after any wait in the queue, until the other node ran the guest, or it was over."""
     stood: float | None = None
     """For how long the guest had stood when it was handed over, or ran again here."""
+    rate: int = 0
+    """Bytes per second that got across at last; 0: not measured. Records of older versions lack it."""
     forecast: JsonObject | None = None
-    """What had been foretold; nothing foretells yet."""
+    """What had been foretold (`engine/foresight.py`), or with the key "absent" why nothing was."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     VERSION = 1
@@ -77,6 +79,7 @@ class Departure:
             "seconds": self.seconds,
             "stood": self.stood,
             "bytes": self.transferred,
+            "rate": self.rate,
             "passes": self.passes,
             "mode": self.mode,
             "result": self.result,
@@ -88,7 +91,7 @@ class Departure:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = Fields(_A_MOVE, parse_document(data, cls.VERSION, _A_MOVE))
+        fields = Fields(_A_MOVE, {"rate": 0, **parse_document(data, cls.VERSION, _A_MOVE)})
         started = fields.optional("started", str)
         return cls(
             group=GroupId(fields.text("group")),
@@ -101,6 +104,7 @@ class Departure:
             seconds=fields.optional_duration("seconds"),
             stood=fields.optional_duration("stood"),
             transferred=fields.number("bytes"),
+            rate=fields.number("rate"),
             passes=fields.number("passes"),
             mode=fields.text("mode"),
             result=fields.text("result"),
@@ -121,6 +125,8 @@ class Arrival:
     ended: datetime
     stood: float | None = None
     """For how long the guest still stood after the hand-over was heard of; None: it was taken without a word."""
+    alive: float | None = None
+    """Seconds after `cont` at which its vCPUs were seen to get on; None: not within the time that one looked."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     VERSION = 1
@@ -134,13 +140,14 @@ class Arrival:
             "destination": self.destination,
             "ended": write_moment(self.ended),
             "stood": self.stood,
+            "alive": self.alive,
         }
         return write_document(self.VERSION, fields, self.extra)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = Fields(_A_MOVE, parse_document(data, cls.VERSION, _A_MOVE))
+        fields = Fields(_A_MOVE, {"alive": None, **parse_document(data, cls.VERSION, _A_MOVE)})
         return cls(
             group=GroupId(fields.text("group")),
             vm=fields.text("vm"),
@@ -148,6 +155,7 @@ class Arrival:
             destination=fields.text("destination"),
             ended=_moment(fields.text("ended")),
             stood=fields.optional_duration("stood"),
+            alive=fields.optional_duration("alive"),
             extra=fields.rest(),
         )
 
@@ -197,6 +205,23 @@ class PastMigration:
             return self.left.stood
         return None if self.arrived is None or self.arrived.stood is None else self.left.stood + self.arrived.stood
 
+    def _off_by(self) -> JsonObject | None:
+        """By how much the outcome was not what had been foretold; None where the two cannot be compared."""
+        left = self.left
+        if left is None or left.forecast is None or "absent" in left.forecast:
+            return None
+        foretold_end = json_text(left.forecast, "verdict") != "will not converge"
+        off: dict[str, JsonValue] = {"verdict": foretold_end == (self.result == Result.MOVED)}
+        if not foretold_end or self.result != Result.MOVED:
+            return off
+        seconds = json_float(json_object(left.forecast, "seconds"), "likely")
+        if left.seconds and seconds:
+            off["seconds_percent"] = round(100 * (seconds / left.seconds - 1), 1)
+        if self.gap is not None:
+            foretold = json_float(json_object(left.forecast, "gap_ms"), "likely")
+            off["gap_ms"] = round(foretold - self.gap * 1000, 1)
+        return off
+
     def to_json(self) -> dict[str, JsonValue]:
         """Write it as every face shows it."""
         one, left, gap = self._one, self.left, self.gap
@@ -216,7 +241,10 @@ class PastMigration:
             "mode": "" if left is None else left.mode,
             "result": self.result,
             "sentence": "the source's daemon did not see its end" if left is None else left.sentence,
+            "rate": None if left is None or not left.rate else left.rate,
+            "alive_after": None if self.arrived is None or self.arrived.alive is None else round(self.arrived.alive, 3),
             "forecast": None if left is None else left.forecast,
+            "off_by": self._off_by(),
             "sequence": str(self.sequence),
         }
 

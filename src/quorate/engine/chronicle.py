@@ -14,6 +14,7 @@ import structlog
 from quorate.clusapi.asking import ASKED_BY
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import SessionId
+from quorate.clusapi.json_types import JsonObject
 from quorate.cluster.moves import Cause, Move
 from quorate.database.migration_history import Arrival, Departure, Result
 from quorate.engine.context import EngineContext
@@ -63,6 +64,7 @@ class Chronicle:
         self._context = context
         self._askers: dict[SessionId, str] = {}
         self._begun: dict[SessionId, _Begun] = {}
+        self._foretold: dict[SessionId, JsonObject] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def asked(self, session: SessionId, move: Move | None = None) -> None:
@@ -74,6 +76,11 @@ class Chronicle:
         """Remember that it begins now."""
         self._begun[session] = _Begun(self._askers.pop(session, ""), datetime.now(UTC), self._context.now())
 
+    def foretold(self, session: SessionId, forecast: JsonObject) -> None:
+        """Remember what is foretold of a migration that goes on; of one that is over it is too late."""
+        if session in self._begun:
+            self._foretold[session] = forecast
+
     def dropped(self, session: SessionId) -> None:
         """Forget a migration that never begins."""
         self._askers.pop(session, None)
@@ -83,8 +90,8 @@ class Chronicle:
         id_, departure = session.brain.session, self._departure(session)
         self._write(id_, lambda: self._context.database.migrations.add_departure(id_, departure))
 
-    def arrived(self, session: IncomingSession) -> None:
-        """Write down what the destination knows of a guest that runs here now."""
+    def arrived(self, session: IncomingSession, alive: float | None) -> None:
+        """Write down what the destination knows of a guest that runs here now, and when it was seen to be ``alive``."""
         id_, brain, moments = session.brain.session, session.brain, session.moments
         running, told = moments.get(GUEST_RUNNING), moments.get(HAND_OVER_TOLD)
         arrival = Arrival(
@@ -94,12 +101,14 @@ class Chronicle:
             destination=self._context.node_name,
             ended=datetime.now(UTC),
             stood=None if running is None or told is None else max(0.0, running - told),
+            alive=alive,
         )
         self._write(id_, lambda: self._context.database.migrations.add_arrival(id_, arrival))
 
     def _departure(self, session: OutgoingSession) -> Departure:
         brain, moments, now = session.brain, session.moments, self._context.now()
         begun = self._begun.pop(brain.session, None)
+        forecast = self._foretold.pop(brain.session, None)
         over = moments.get(Phase.ENDING_IMAGE.value, now)
         assert brain.outcome is not None, "what is over has an outcome"
         return Departure(
@@ -113,6 +122,8 @@ class Chronicle:
             seconds=None if begun is None else over - begun.since,
             stood=_stood(moments),
             transferred=brain.transferred,
+            rate=round(session.vm.progress.rate),
+            forecast=forecast if forecast is not None else {"absent": "it was over before anything was foretold"},
             passes=brain.convergence.seen_pass,
             mode=session.mode,
             result=_RESULTS[brain.outcome].value,

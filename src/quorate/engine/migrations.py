@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
 from quorate.clusapi.host_sight import GuestSight
 from quorate.clusapi.identity import GroupId, SessionId
 from quorate.clusapi.json_types import JsonValue
@@ -19,9 +19,12 @@ from quorate.cluster.failover import GiverWord
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.chronicle import Chronicle
+from quorate.engine.foresight import Foresight
 from quorate.engine.host_check import judge_this_host
 from quorate.engine.hosted import LATER, HostedVm, to_brain, to_database
 from quorate.engine.incoming_session import IncomingSession
+from quorate.engine.link_probe import Sink
+from quorate.engine.liveness import ALIVE_PATIENCE, see_alive
 from quorate.engine.outgoing_migrations import OutgoingMigrations
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.path_probe import Door
@@ -67,6 +70,7 @@ class Migrations(OutgoingMigrations):
         self.recovering = set()
         self.queue = QueueLink(self.context)
         self.chronicle = Chronicle(self.context)
+        self.foresight = Foresight(self.context)
         self.on_fruitless = lambda move, sentence, is_final: None
         self.context.view.subscribe(self._on_snapshot)
 
@@ -103,6 +107,13 @@ class Migrations(OutgoingMigrations):
         door = Door()
         opened = await door.open(self.context.migration_host, self.context.paths.runtime)
         spawn(self._tasks, door.keep(), "the door for a trial of the way of memory")
+        return opened
+
+    async def on_sink(self) -> dict[str, JsonValue]:
+        """Let another node try what the way of memory to here carries; answers where."""
+        sink = Sink()
+        opened = await sink.open(self.context.migration_host, self.context.paths.runtime)
+        spawn(self._tasks, sink.keep(), "the sink for a trial of the speed of a link")
         return opened
 
     async def on_prepare(self, message: Prepare) -> None:
@@ -186,7 +197,7 @@ class Migrations(OutgoingMigrations):
                     vm = await self._hosted_after(session)
                     self.take_on(vm)
                     await self.on_arrived(vm)
-                    self.chronicle.arrived(session)
+                    spawn(self._tasks, self._look_after(session), f"how {session.name} is after its migration")
                 case IncomingOutcome.IMAGE_LOST | IncomingOutcome.NOT_ARRIVED:
                     vm = await self._hosted_after(session)
                     vm.instance = None
@@ -201,6 +212,20 @@ class Migrations(OutgoingMigrations):
             self.incoming.pop(session.brain.session, None)
             if not any(other.group == session.group for other in self.incoming.values()):
                 self.admission.release(session.group)
+
+    async def _look_after(self, session: IncomingSession) -> None:
+        """See that the guest lives, write down what this side knows, and look at it for the next time."""
+        assert session.instance is not None, "it runs"
+        alive = await see_alive(session.instance)
+        if alive is None:
+            _log.warning("a guest was not seen to live after its migration", vm=session.name, seconds=ALIVE_PATIENCE)
+        self.chronicle.arrived(session, alive)
+        try:
+            is_quiet = not (self.outgoing or self.incoming)  # nobody's memory shall wait for this
+            if is_quiet and not session.instance.is_gone:
+                await self.foresight.look_after_arrival(session.group, session.instance)
+        except ClusterError as error:
+            _log.debug("it is not known how much memory a guest has in use", vm=session.name, sentence=error.sentence)
 
     async def _hosted_after(self, session: IncomingSession) -> HostedVm:
         """The VM as this node owns it now, by the records that the session wrote last."""

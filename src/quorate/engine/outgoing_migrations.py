@@ -19,11 +19,13 @@ from quorate.clusapi.status import E_FAIL, Status
 from quorate.cluster.moves import Cause, Move, Stage
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.chronicle import Chronicle
+from quorate.engine.foresight import Foresight, Foretold, Proposal
 from quorate.engine.hosted import HostedVm, to_brain
 from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
 from quorate.engine.selection import Judged, Question, Selection, describe, was_started
+from quorate.engine.supervised import spawn
 from quorate.engine.transports import source_tls, wishes_of
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report
@@ -31,9 +33,15 @@ from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition_json import parse_definition
 from quorate.hypervisor.pinned import Pinned
 from quorate.migration import outgoing_events as e
-from quorate.migration.machine_rules import MachineState, judge_machine, judge_not_locked, judge_running
+from quorate.migration.machine_rules import (
+    MachineState,
+    judge_machine,
+    judge_not_locked,
+    judge_not_moving,
+    judge_running,
+)
 from quorate.migration.outgoing import Outcome, Outgoing
-from quorate.migration.rules import require
+from quorate.migration.rules import Finding, first_refusal, require
 from quorate.migration.transport import Transport, plan_transport
 from quorate.peers.messages import Prepare
 
@@ -43,6 +51,19 @@ CANCEL_PATIENCE: Final = 2.0
 """Seconds that CANCEL waits for the transfer to have ended, so that state 4 is what the caller sees next."""
 
 _log = structlog.get_logger("migration")
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What START would answer, by every rule, and how the migration would go; nothing was begun."""
+
+    destination: str
+    """The name of the node; empty: none could be chosen."""
+    findings: tuple[Finding, ...]
+    refusal: ClusterError | None
+    """With which START would refuse."""
+    foretold: Foretold | None
+    """None where START would refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,7 @@ class OutgoingMigrations(VirtualMachines):
 
     queue: QueueLink
     chronicle: Chronicle
+    foresight: Foresight
     outgoing: dict[GroupId, OutgoingSession]
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
@@ -217,6 +239,57 @@ class OutgoingMigrations(VirtualMachines):
         judged = await asyncio.gather(*(selection.judge(one, thorough=True) for one in asked))
         return tuple(replace(one, findings=(*own, *one.findings)) for one in judged)
 
+    # --- what would be ---------------------------------------------------------------------------------------------
+
+    async def dry_run(self, group_id: GroupId, destination: str | None) -> DryRun:
+        """Find out what START would answer, and if it would begin, how the migration would go.
+
+        Raises:
+            CallerError: 5042, 87: not that node.
+            RefusalError: 5023, a migration of it has begun meanwhile.
+            FaultError: its process does not answer.
+        """
+        snapshot, vm = await self.context.database.snapshot(), self.get(group_id)
+        own = judge_machine(self.machine_state(vm, snapshot))
+        question = await self._question(vm, snapshot) if was_started(snapshot, group_id) else None
+        selection = self._selection(vm, snapshot, question)
+        named = None if destination is None else selection.find(destination)
+        refusal = first_refusal(own)
+        if named is None:
+            if refusal is not None:
+                return DryRun("", own, refusal.error(), None)
+            try:
+                named = (await selection.choose(None)).candidate
+            except ClusterError as error:
+                return DryRun("", own, error, None)
+        judged = await selection.judge(named, thorough=True)
+        findings = (*own, *judged.findings)
+        refusal = first_refusal(findings)
+        if refusal is not None or question is None or judged.way is None:
+            return DryRun(named.name, findings, None if refusal is None else refusal.error(), None)
+        transport = plan_transport(wishes_of(snapshot), judged.way)
+        instance, pinned = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned))
+        foretold = await self.foresight.look_and_foretell(
+            vm,
+            instance,
+            Proposal(named.node, transport, pinned.memory_bytes),
+            is_moved=lambda: judge_not_moving(self.machine_state(vm)).sentence,
+            is_loaded=self._what_is_copied,
+        )
+        return DryRun(named.name, findings, None, foretold)
+
+    def _what_is_copied(self) -> str:
+        """Say which memory goes over the links of this node at this moment; empty: none."""
+        names = ", ".join(session.name for session in self.outgoing.values())
+        return f"the link was not tried, as {names} is being migrated over it" if names else ""
+
+    async def _foretell(self, vm: HostedVm, plan: "_Planned") -> None:
+        """Foretell a migration that has begun, from what is known: it waits for nothing of this."""
+        memory = Pinned.from_json(json.dumps(plan.pinned)).memory_bytes
+        proposal = Proposal(plan.destination, plan.transport, memory)
+        foretold = await self.foresight.foretell_move(vm, proposal)
+        self.chronicle.foretold(plan.session, foretold.to_json())
+
     def _event(self, kind: EventKind, vm: HostedVm, sentence: str, plan: "_Planned") -> EventRecord:
         name = self.context.name_of(plan.destination)
         return self.context.event(
@@ -256,6 +329,7 @@ class OutgoingMigrations(VirtualMachines):
         self.outgoing[vm.group] = session
         session.carry_on(())
         session.post(e.PlaceFree())
+        spawn(self._tasks, self._foretell(vm, plan), f"the forecast of the migration {plan.session}")
 
     def _new_session(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> OutgoingSession:
         image, transport = self.context.new_image(), plan.transport
@@ -368,6 +442,7 @@ class OutgoingMigrations(VirtualMachines):
             if brain.outcome not in (Outcome.DONE, Outcome.OVERTAKEN):
                 self._end_entry(session)
             self.chronicle.left(session)
+            spawn(self._tasks, self.foresight.recall_soon(), "what was learnt from a migration")
         if vm.exited and vm.instance is not None:
             self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
 
@@ -394,6 +469,7 @@ class OutgoingMigrations(VirtualMachines):
     def _forget_source(self, session: OutgoingSession) -> None:
         session.vm.instance = None
         self.let_go(session.vm.group)
+        self.foresight.forget(session.vm.group)
 
     def _end_entry(self, session: OutgoingSession) -> None:
         """Nothing has come of a move: its entry, if it has one, is ended as well."""

@@ -24,7 +24,14 @@ from quorate.clusapi.identity import ImageId, VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.definition import VmDefinition
 from quorate.hypervisor.pinned import Accelerator, Pinned
-from quorate.hypervisor.transfer import MigrationParameters, MigrationSample, MigrationStatus, MigrationTls, Progress
+from quorate.hypervisor.transfer import (
+    MemorySight,
+    MigrationParameters,
+    MigrationSample,
+    MigrationStatus,
+    MigrationTls,
+    Progress,
+)
 
 __all__ = [
     "Accelerator",
@@ -41,6 +48,7 @@ __all__ = [
     "InstanceEvent",
     "Launch",
     "LaunchRequest",
+    "MemorySight",
     "MigrationChanged",
     "MigrationParameters",
     "MigrationSample",
@@ -382,6 +390,18 @@ class Instance(Protocol):
 
     async def sight(self) -> ProcessSight:
         """Ask what the guest was given, and whether anything of it stands against a migration."""
+        ...
+
+    async def memory_in_use(self) -> MemorySight:
+        """Look how much of the memory is not zero."""
+        ...
+
+    async def memory_written(self, seconds: float) -> MemorySight:
+        """Watch for so long how much of the memory is written. Never while it is migrated: it costs both time."""
+        ...
+
+    async def vcpu_seconds(self) -> float:
+        """Tell for how long the vCPUs have run on a processor: it grows while the guest lives."""
         ...
 
     async def announce(self) -> None:

@@ -26,6 +26,7 @@ from quorate.hypervisor.contract import (
     Instance,
     InstanceEvent,
     LaunchRequest,
+    MemorySight,
     MigrationParameters,
     MigrationSample,
     ProcessSight,
@@ -43,6 +44,7 @@ from quorate.hypervisor.whole_files import file_faults
 __all__ = ["FakeHypervisor", "FakeInstance", "FakeMachine", "FakeWorld"]
 
 _DEADLINE = 5.0
+_MOMENT = 0.01
 _FEATURES = frozenset({"fake"})
 
 
@@ -278,6 +280,20 @@ class FakeInstance:
     async def migration(self) -> MigrationSample:
         """Look at the transfer."""
         return (await self._spoken()).sample()
+
+    async def memory_in_use(self) -> MemorySight:
+        """Tell what the guest has filled."""
+        return MemorySight(in_use=(await self._spoken()).used())
+
+    async def memory_written(self, seconds: float) -> MemorySight:
+        """Tell what the guest would write, if it runs; no time passes but a moment."""
+        machine = await self._spoken()
+        await asyncio.sleep(min(seconds, _MOMENT))
+        return MemorySight(seconds=seconds, written=machine.model().dirtied(seconds) if machine.state.vcpus_run else 0)
+
+    async def vcpu_seconds(self) -> float:
+        """Count beats as seconds: they come as long as the guest lives."""
+        return float((await self._spoken()).count)
 
     async def announce(self) -> None:
         """There is no network to tell."""

@@ -182,7 +182,7 @@ class FakeMachine:
 
     async def _take_time(self, report: Progress | None) -> None:
         """Let pass what a disk takes for all that the guest has filled."""
-        began, used, done = time.monotonic(), self._used(), 0
+        began, used, done = time.monotonic(), self.used(), 0
         while True:
             if report is not None:
                 report(done)
@@ -193,8 +193,14 @@ class FakeMachine:
                 raise HypervisorGone(self.vm_id, f"the machine {self.vm_id} has ended")
             done = min(used, round((time.monotonic() - began) * self._disk_bandwidth))
 
-    def _used(self) -> int:
+    def used(self) -> int:
+        """Tell how much of its memory is not zero."""
         return min(self.request.pinned.memory_bytes, _FIXED + self._guest.fill_bytes + self._guest.dirty_bytes)
+
+    def model(self) -> GuestModel:
+        """Give the guest as a migration sees it."""
+        guest, memory = self._guest, self.request.pinned.memory_bytes
+        return GuestModel(memory, memory - self.used(), guest.dirty_bytes, guest.dirty_bytes_per_second)
 
     def listening(self) -> None:
         """Wait for a source."""
@@ -204,10 +210,7 @@ class FakeMachine:
         """Begin to send the memory."""
         if self._status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE):
             raise FaultError(Status.ERROR_GEN_FAILURE, "there is a migration in progress")
-        guest = self._guest
-        memory = self.request.pinned.memory_bytes
-        model = GuestModel(memory, memory - self._used(), guest.dirty_bytes, guest.dirty_bytes_per_second)
-        self._transfer = TransferModel.begin(model, bandwidth, running=self.state.vcpus_run)
+        self._transfer = TransferModel.begin(self.model(), bandwidth, running=self.state.vcpus_run)
         self._peer, peer._source = peer, self
         self._sentence = ""
         self._set_status(MigrationStatus.SETUP)

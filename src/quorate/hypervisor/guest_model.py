@@ -20,6 +20,20 @@ LEAST_SECONDS: Final = 0.02
 """Of a pass, to say anything about the dirty rate: the same as in the driver."""
 BETWEEN_THROTTLE_LOOKS: Final = 1.0
 """Seconds between two looks that count for QEMU's throttle; it obeys on every second one."""
+CHANNELS: Final = 2
+"""Connections of one transfer, as many as `engine/outgoing_migrations.py` asks for."""
+SOCKET: Final = 3_500_000
+"""Bytes that one connection takes before the link has carried them: 4 MiB is the third figure of Linux's tcp_wmem, and
+five sixths of that were seen to be data."""
+SOCKET_SECONDS: Final = 0.2
+"""A slow link has smaller sockets: of so many seconds of what it carries, as was seen with 100 Mb/s."""
+FIRST_LOOK: Final = 0.1
+"""Seconds in which QEMU does not look for dirty pages at first, whatever is left (`hypervisor/qemu/migration.py`)."""
+
+
+def socket_bytes(bandwidth: float, channels: int = CHANNELS) -> int:
+    """Tell how many bytes the sockets of a transfer take before the link has carried them."""
+    return min(channels * SOCKET, round(bandwidth * SOCKET_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,3 +82,13 @@ class MigrationParameters:
     tcp_host: str | None = None  # listen on this address instead
     tcp_port: int = 0  # 0 = any free one
     tls: MigrationTls | None = None  # None: everybody on the way can read along
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySight:
+    """How much of a guest's memory is in use, or how much of it was written within some seconds."""
+
+    in_use: int = 0  # bytes that are not zero
+    seconds: float = 0.0  # for how long it was watched; 0: it was not
+    written: int = 0  # different bytes that were written meanwhile
+    trouble: str = ""  # why it is not known, as a clause; empty: it is

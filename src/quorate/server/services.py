@@ -24,6 +24,7 @@ from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.fence_agents import FenceAgents
+from quorate.engine.outgoing_migrations import DryRun
 from quorate.engine.selection import Judged
 from quorate.hosting.contract import ControlResult
 from quorate.hosting.monitor_pool import MonitorFacts
@@ -262,6 +263,10 @@ class NodeServices(Protocol):
 
     async def why_not(self, group_id: GroupId, destination: str | None) -> Sequence[Judged]:
         """How every rule of START stands for a node (by name), or for all others; CallerError 5042, 87."""
+        ...
+
+    async def forecast_move(self, group_id: GroupId, destination: str | None) -> DryRun:
+        """How a migration would go; CallerError 5042, 87; RefusalError 5023 when one has begun meanwhile."""
         ...
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:

@@ -167,6 +167,7 @@ class Node:
     async def _learn(self) -> None:
         """Find out what the preflight of moves to here compares; nothing that runs needs it."""
         try:
+            await self._migrations.foresight.recall()
             await self._hypervisor.learn()
         except ClusterError as error:
             _log.warning("it is not known which CPU features guests can have here", sentence=error.sentence)
@@ -344,6 +345,8 @@ class Node:
                 return {"pid": os.getpid()}
             case "assess":
                 return await self._migrations.on_assess(Assess.from_json(body))
+            case "sink":
+                return await self._migrations.on_sink()
             case "prepare":
                 await self._migrations.on_prepare(Prepare.from_json(body))
                 return {}

@@ -27,6 +27,7 @@ from quorate.engine.draining import Draining
 from quorate.engine.fence_agents import FenceAgents
 from quorate.engine.groups import Groups
 from quorate.engine.migrations import Migrations
+from quorate.engine.outgoing_migrations import DryRun
 from quorate.engine.selection import Judged
 from quorate.hosting.host import Host
 from quorate.hypervisor.definition import check_definition, complete_definition
@@ -239,6 +240,10 @@ class Services:
     async def why_not(self, group_id: GroupId, destination: str | None) -> Sequence[Judged]:
         """How every rule of START stands for a node, or for all others."""
         return await self._migrations.why_not(group_id, destination)
+
+    async def forecast_move(self, group_id: GroupId, destination: str | None) -> DryRun:
+        """How a migration would go."""
+        return await self._migrations.dry_run(group_id, destination)
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:
         """Remove what this node keeps of a VM that is off or saved; its disks stay."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.identity import NodeId
-from quorate.hypervisor.guest_model import GuestModel, TransferModel
+from quorate.hypervisor.guest_model import FIRST_LOOK, GuestModel, TransferModel, socket_bytes
 from quorate.simulator.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
 STUCK: Final = 1.0
 """Bytes per second below which a link counts as cut."""
-CHANNELS: Final = 2
-"""Connections of one transfer, as many as `engine/outgoing_migrations.py` asks for."""
-SOCKET: Final = 3_500_000
-"""Bytes that one connection takes before the link has carried them: 4 MiB is the third figure of Linux's tcp_wmem, and
-five sixths of that were seen to be data."""
-SOCKET_SECONDS: Final = 0.2
-"""A slow link has smaller sockets: of so many seconds of what it carries, as was seen with 100 Mb/s."""
-FIRST_LOOK: Final = 0.1
-"""Seconds in which QEMU does not look for dirty pages at first, whatever is left (`hypervisor/qemu/migration.py`)."""
 
 
 class Transfer:
@@ -74,7 +65,7 @@ class Transfer:
     def change_rate(self, rate: float) -> None:
         """The link carries more, less or nothing from now on."""
         self.rate = rate
-        sockets = min(CHANNELS * SOCKET, round(rate * SOCKET_SECONDS)) if rate >= STUCK else self.model.sockets
+        sockets = socket_bytes(rate) if rate >= STUCK else self.model.sockets
         self.model = replace(self.model, bandwidth=max(rate, STUCK), sockets=sockets)
 
     def seconds_left(self) -> float:

@@ -44,6 +44,8 @@ from quorate.database.maintenance import StoreStatus
 from quorate.database.memory import MemoryData, MemoryStore
 from quorate.database.records import Ownership
 from quorate.engine.fence_agents import FenceAgents
+from quorate.engine.foresight import Foretold
+from quorate.engine.outgoing_migrations import DryRun
 from quorate.engine.selection import Judged
 from quorate.hosting.common_properties import RESOURCE_COMMON
 from quorate.hosting.contract import ControlResult, PropertyScope
@@ -81,6 +83,7 @@ class FakeWorld:
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
     judged: list[Judged] = field(default_factory=list)
+    dry_run: DryRun = field(default_factory=lambda: DryRun("node2", (), None, Foretold(None, {}, "nobody has looked")))
     health: dict[NodeId, NodeHealth] = field(default_factory=dict)
     picture: Picture | None = None
     listeners: list[Callable[[], None]] = field(default_factory=list)
@@ -348,6 +351,10 @@ class FakeNode:
         """What a test has put there, for every other node or for one."""
         judged = self._world.judged
         return [one for one in judged if destination in (None, one.candidate.name)]
+
+    async def forecast_move(self, group_id: GroupId, destination: str | None) -> DryRun:
+        """What a test has put there."""
+        return self._world.dry_run
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:
         """Forget it."""

@@ -153,6 +153,7 @@ def test_every_operation_answers_over_http(world: FakeWorld, client: BlockingCli
         ("RemoveUser", {"name": "alice"}),
         ("GetMigrationProgress", {"vm": "web1"}),
         ("AssessMove", {"vm": "web1"}),
+        ("ForecastMove", {"vm": "web1"}),
         ("ListMigrations", {"vm": "web1"}),
         ("MoveGroup", {"group": "web1", "destination": "node2"}),
         ("OfflineGroup", {"group": "web1", "in_buffer": SAVE}),

@@ -143,7 +143,7 @@ def test_migrations_are_listed_as_people_ask_for_them(world: FakeWorld, shell: S
     remember(world, 3, 1)
     code, out, _ = shell("migrations", "--vm", "web1")
     assert code == 0
-    assert all(word in out for word in ("node1", "node2", "moved", "1.25 s", "34 ms", "300.0 MiB in 3", "alice"))
+    assert all(word in out for word in ("node1", "node2", "moved", "1.25 s", "34 ms", "300.0 MiB", "in 3", "alice"))
     assert "web1 failed: it broke" in out
     assert f"{NOW - timedelta(hours=1):%Y-%m-%d %H:%M:%S}" in out, "on one line"
     assert max(map(len, out.splitlines())) <= 100

@@ -18,7 +18,7 @@ from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
 
 
-def migrate(name: str, /, *, to: str | None = None, wait: bool = True) -> int:
+def migrate(name: str, /, *, to: str | None = None, wait: bool = True, dry_run: bool = False) -> int:
     """Move a running virtual machine to another node while it runs.
 
     Parameters
@@ -29,8 +29,14 @@ def migrate(name: str, /, *, to: str | None = None, wait: bool = True) -> int:
         The node to move it to; the one with most free memory, if left out.
     wait
         Show the progress until it is over. Ctrl-C leaves the migration running.
+    dry_run
+        Begin nothing: look at the guest and the link for some seconds, and tell how it would go.
     """
     client = session.client()
+    if dry_run:
+        from quorate.cli.commands.forecast import tell_forecast
+
+        return tell_forecast(client, name, to)
     facts = client.call("GetVirtualMachine", vm=name).json("virtual_machine")
     group = json_text(facts, "group")
     _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, None if to is None else f"{to}\0".encode("utf-16-le"))

@@ -7,21 +7,23 @@ from quorate.cli import output
 from quorate.cli.commands.moments import parse_moment, parse_sequence, rfc3339
 from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
-from quorate.clusapi.json_types import JsonObject, json_float, json_int, json_text
+from quorate.clusapi.json_types import JsonObject, json_float, json_int, json_object, json_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _PAGE: Final = 500
 _NEWEST: Final = 50
-_COLUMNS: Final = ("Ended (UTC)", "VM", "From", "To", "Result", "Total", "Gap", "Sent in passes", "Asked by")
+_COLUMNS: Final = ("Ended (UTC)", "VM", "From", "To", "Result", "Total\nforetold", "Gap\nforetold", "Sent", "By")
+_RIGHT: Final = ("Total\nforetold", "Gap\nforetold", "Sent")
 
 
 def migrations(*, vm: str | None = None, since: str | None = None, limit: int | None = None) -> int:
     """Show the live migrations that are over, oldest first: how long they took, and for how long the guest stood.
 
-    The gap is measured from the command that stopped the guest to the one that let it run again, by both nodes. The
-    cluster keeps a thousand migrations of the last thirty days.
+    The gap is measured from the command that stopped the guest to the one that let it run again, by both nodes. Below
+    stands what was foretold when the move began, and by how much that was off; --json has all of it. The cluster keeps
+    a thousand migrations of the last thirty days.
 
     Parameters
     ----------
@@ -60,8 +62,9 @@ def _page(found: list[JsonObject]) -> "RenderableType":
 
     if not found:
         return "no migration is over that would be remembered"
-    table = output.table("", _COLUMNS, [_row(one) for one in found], right=("Total", "Gap", "Sent in passes"))
-    return Group(table, *(_reason(one) for one in found if json_text(one, "sentence")))
+    table = output.table("", _COLUMNS, [_row(one) for one in found], right=_RIGHT)
+    wrong = [one for one in found if json_object(one, "off_by").get("verdict") is False]
+    return Group(table, *map(_reason, (one for one in found if json_text(one, "sentence"))), *map(_surprise, wrong))
 
 
 def _row(one: JsonObject) -> tuple[str, ...]:
@@ -71,11 +74,26 @@ def _row(one: JsonObject) -> tuple[str, ...]:
         json_text(one, "source"),
         json_text(one, "destination"),
         json_text(one, "result"),
-        "" if one.get("seconds") is None else f"{json_float(one, 'seconds'):.2f} s",
-        "" if one.get("gap_ms") is None else f"{json_float(one, 'gap_ms'):.0f} ms",
-        "" if one.get("bytes") is None else f"{output.size(json_int(one, 'bytes'))} in {json_int(one, 'passes')}",
+        _with_forecast(one, "seconds", "{:.2f} s", "seconds_percent", "{:+.0f}%"),
+        _with_forecast(one, "gap_ms", "{:.0f} ms", "gap_ms", "{:+.0f}"),
+        "" if one.get("bytes") is None else f"{output.size(json_int(one, 'bytes'))}\nin {json_int(one, 'passes')}",
         json_text(one, "asked_by"),
     )
+
+
+def _with_forecast(one: JsonObject, name: str, form: str, off_name: str, off_form: str) -> str:
+    """What was measured, and below it what had been foretold and by how much that was off."""
+    measured = "" if one.get(name) is None else form.format(json_float(one, name))
+    forecast, off = json_object(one, "forecast"), json_object(one, "off_by")
+    if not json_object(forecast, name) or json_text(forecast, "verdict") == "will not converge":
+        return measured
+    foretold = form.format(json_float(json_object(forecast, name), "likely"))
+    return f"{measured}\n{foretold} {off_form.format(json_float(off, off_name)) if off_name in off else ''}".rstrip()
+
+
+def _surprise(one: JsonObject) -> str:
+    forecast = json_object(one, "forecast")
+    return f"{_ended(one)} {json_text(one, 'vm')} had been foretold: {json_text(forecast, 'verdict')}"
 
 
 def _ended(one: JsonObject) -> str:

@@ -8,6 +8,8 @@ from quorate.clusapi.json_types import JsonObject, json_flag, json_int, json_obj
 from quorate.clusapi.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
 
@@ -41,12 +43,16 @@ def _rules(vm: str, owner: str, node: JsonObject, *, problems: bool) -> "Rendera
     from rich.console import Group
 
     findings = [one for one in json_objects(node, "findings") if not problems or json_text(one, "verdict") != "ok"]
+    return Group(findings_table(findings), _closing(vm, owner, node)) if findings else _closing(vm, owner, node)
+
+
+def findings_table(findings: "Sequence[JsonObject]") -> "RenderableType":
+    """Show how rules stand, with what was measured and what helps."""
     rows = [
         (json_text(one, "rule"), json_text(one, "verdict"), json_text(one, "measured"), _what_helps(one))
         for one in findings
     ]
-    table = output.table("", ("Rule", "Verdict", "Measured", "Why, and what helps"), rows)
-    return Group(table, _closing(vm, owner, node)) if rows else _closing(vm, owner, node)
+    return output.table("", ("Rule", "Verdict", "Measured", "Why, and what helps"), rows)
 
 
 def _what_helps(finding: JsonObject) -> str:

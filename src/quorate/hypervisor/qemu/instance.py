@@ -18,6 +18,7 @@ from quorate.hypervisor.contract import (
     Exited,
     HypervisorGone,
     InstanceEvent,
+    MemorySight,
     MigrationChanged,
     MigrationParameters,
     MigrationSample,
@@ -44,6 +45,16 @@ from quorate.hypervisor.qemu.encryption import (
 from quorate.hypervisor.qemu.events import run_state, translate
 from quorate.hypervisor.qemu.files import remove_files, tail
 from quorate.hypervisor.qemu.image_file import Reading, see_through
+from quorate.hypervisor.qemu.memory_sight import (
+    LEAST_SAMPLED,
+    dirty_rate_arguments,
+    memory_in_use,
+    page_marks,
+    seconds_measured,
+    thread_seconds,
+    written_at_rate,
+    written_between,
+)
 from quorate.hypervisor.qemu.monitor import Monitor
 from quorate.hypervisor.qemu.process import ProcessHandle, RunFile, owner_of
 from quorate.hypervisor.subscribers import Subscribers
@@ -51,6 +62,7 @@ from quorate.hypervisor.whole_files import file_faults, partial_file, sync_into_
 
 _POLL: Final = 0.01
 _SILENT_TRANSFER: Final = 10.0  # a file that has not grown for so long will not
+_LATE_MEASUREMENT: Final = 2.0  # so much longer than asked for may a measurement of the dirty rate take
 _BETWEEN_ANSWERS: Final = 60.0  # QEMU answers once in 128 MiB while it loads
 _ANNOUNCE: Final = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds
 
@@ -152,6 +164,52 @@ class QemuInstance:
                 withheld = await self._monitor.execute("qom-get", asked)
         blocked = transfer.get("blocked-reasons", []) if isinstance(transfer, Mapping) else []
         return ProcessSight(self._monitor.version, frozenset(_texts(withheld)), tuple(_texts(blocked)))
+
+    async def memory_in_use(self) -> MemorySight:
+        """Look at a sample of the memory."""
+        size = await self._memory_bytes()
+        return await asyncio.to_thread(memory_in_use, self.pid, size)
+
+    async def memory_written(self, seconds: float) -> MemorySight:
+        """Have QEMU measure how fast the guest writes; a guest that is too small for QEMU is watched from here."""
+        size = await self._memory_bytes()
+        if size < LEAST_SAMPLED:
+            return await self._watch_memory(size, seconds)
+        version = self._monitor.version
+        await self._monitor.execute("calc-dirty-rate", dirty_rate_arguments(seconds, version))
+        watched = seconds_measured(seconds, version)
+        deadline = time.monotonic() + watched + _LATE_MEASUREMENT
+        while time.monotonic() < deadline:
+            answer = await self._monitor.execute("query-dirty-rate")
+            if isinstance(answer, Mapping) and answer.get("status") == "measured":
+                rate = answer.get("dirty-rate")
+                return MemorySight(
+                    seconds=watched, written=written_at_rate(rate if isinstance(rate, int) else 0, watched)
+                )
+            await asyncio.sleep(_POLL)
+        return MemorySight(trouble="QEMU does not come to an end with measuring")
+
+    async def _watch_memory(self, size: int, seconds: float) -> MemorySight:
+        try:
+            began, before = time.monotonic(), await asyncio.to_thread(page_marks, self.pid, size)
+            await asyncio.sleep(seconds)
+            ended, after = time.monotonic(), await asyncio.to_thread(page_marks, self.pid, size)
+        except OSError as error:
+            return MemorySight(trouble=f"its process cannot be looked into: {error.strerror or error}")
+        return written_between(before, after, size, ended - began)
+
+    async def vcpu_seconds(self) -> float:
+        """Tell what the threads of the vCPUs have used."""
+        answer = await self._monitor.execute("query-cpus-fast")
+        threads = (
+            [cpu.get("thread-id") for cpu in answer if isinstance(cpu, Mapping)] if isinstance(answer, list) else []
+        )
+        return thread_seconds(self.pid, [thread for thread in threads if isinstance(thread, int)])
+
+    async def _memory_bytes(self) -> int:
+        answer = await self._monitor.execute("query-memory-size-summary")
+        size = answer.get("base-memory") if isinstance(answer, Mapping) else None
+        return size if isinstance(size, int) else 0
 
     async def announce(self) -> None:
         """Have the network cards announce their addresses."""

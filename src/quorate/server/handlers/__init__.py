@@ -133,6 +133,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "ResumeVirtualMachine": machines.resume,
         "GetMigrationProgress": machines.get_progress,
         "AssessMove": moving.assess,
+        "ForecastMove": moving.forecast,
         "ListMigrations": moving.list_past,
         "IssueUserCertificate": users.issue,
         "AddUserAccount": accounts.add,

@@ -20,11 +20,32 @@ _MAX_PAGE: Final = 1000
 async def assess(call: Call) -> Values:
     """Ask every rule about one node, or about all others; changes nothing."""
     vm = lookup.virtual_machine(call.snapshot, call.inputs.text("vm"))
-    wanted = call.inputs.optional_text("destination")
-    by_id = next((node.name for node in call.snapshot.nodes.values() if node.id == wanted), wanted)
-    judged = await call.services.why_not(vm.group.id, by_id)
+    judged = await call.services.why_not(vm.group.id, _destination(call))
     ordered = sorted(judged, key=lambda one: (len(one.candidate.node), one.candidate.node))  # by number
     return Values({"vm": vm.group.name, "node": call.services.node_name, "nodes": tuple(_node(one) for one in ordered)})
+
+
+async def forecast(call: Call) -> Values:
+    """Say how a migration would go; begins nothing."""
+    vm = lookup.virtual_machine(call.snapshot, call.inputs.text("vm"))
+    found = await call.services.forecast_move(vm.group.id, _destination(call))
+    return Values(
+        {
+            "vm": vm.group.name,
+            "node": call.services.node_name,
+            "destination": found.destination,
+            "status": 0 if found.refusal is None else int(found.refusal.status),
+            "sentence": "" if found.refusal is None else found.refusal.sentence,
+            "findings": tuple(finding.to_json() for finding in found.findings),
+            "forecast": {} if found.foretold is None else found.foretold.to_json(),
+        }
+    )
+
+
+def _destination(call: Call) -> str | None:
+    """The node that was named, by its name, whether that or its id was given."""
+    wanted = call.inputs.optional_text("destination")
+    return next((node.name for node in call.snapshot.nodes.values() if node.id == wanted), wanted)
 
 
 async def list_past(call: Call) -> Values:
