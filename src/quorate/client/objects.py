@@ -13,6 +13,7 @@ from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, 
 from quorate.clusapi.errors import error_from_status
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.migration_input import pack_destination
 from quorate.clusapi.operation_values import FieldValue, Values
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import GroupState, NodePauseFlags, NodeResumeFailbackType, NodeState, ResourceState
@@ -285,12 +286,13 @@ class VirtualMachine(Group):
         """Everything about it."""
         return (await self.client.call("GetVirtualMachine", vm=self.id)).json("virtual_machine")
 
-    async def start_migration(self, node: str | None = None) -> Migration:
+    async def start_migration(self, node: str | None = None, policy: str = "") -> Migration:
         """Start a live migration and return once it is accepted. Raises ClusterError when it is not.
 
-        Without a node the cluster takes the best one.
+        Without a node the cluster takes the best one. ``policy`` names a migration policy for this once, such as
+        ``must-move``; without one it is the virtual machine's, or the cluster's.
         """
-        target = None if node is None else f"{node}\0".encode("utf-16-le")
+        target = pack_destination(node, policy)
         await self._control(CLUSCTL_RESOURCE_VM_START_MIGRATION, target)
         return Migration(self.client, self.id)
 
@@ -309,12 +311,12 @@ class VirtualMachine(Group):
         answer = await self.client.call("AssessMove", vm=self.id, destination=node)
         return answer.objects("nodes")
 
-    async def forecast_migration(self, node: str | None = None) -> JsonObject:
+    async def forecast_migration(self, node: str | None = None, policy: str = "") -> JsonObject:
         """Tell how a live migration would go; nothing is begun. Raises ClusterError as `start_migration` would.
 
         Of ForecastMove: {verdict, policy, mode, seconds, gap_ms, passes, bytes, …}, or {absent}: why it is not known.
         """
-        answer = await self.client.call("ForecastMove", vm=self.id, destination=node)
+        answer = await self.client.call("ForecastMove", vm=self.id, destination=node, policy=policy or None)
         if status := answer.number("status"):
             raise error_from_status(status, answer.text("sentence"))
         return answer.json("forecast")

@@ -28,7 +28,13 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
     _read(
         "ForecastMove",
         "How a live migration would go: a look at the guest and at the link, some seconds long; nothing is begun.",
-        (_VM, Field("destination", _T.TEXT, "to this node; absent: to the one that START would choose", optional=True)),
+        (
+            _VM,
+            Field("destination", _T.TEXT, "to this node; absent: to the one that START would choose", optional=True),
+            Field(
+                "policy", _T.TEXT, "under this migration policy; absent: as the VM or the cluster says", optional=True
+            ),
+        ),
         (
             Field("vm", _T.TEXT, "name of its group"),
             Field("node", _T.TEXT, "name of its owner"),
@@ -61,7 +67,8 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
                 "migrations",
                 _T.OBJECTS,
                 "session, vm, source, destination, asked_by, started, ended, seconds, gap_ms, bytes, passes, mode, "
-                "result, sentence, rate, alive_after (seconds after which the guest was seen to live), forecast as of "
+                "result, sentence, policy, gap_limit_ms (what that allowed), throttle (percent for which the guest was "
+                "held back), rate, alive_after (seconds after which the guest was seen to live), forecast as of "
                 "ForecastMove, off_by {verdict (foretold rightly), seconds_percent, gap_ms}, sequence; null where it "
                 "was not measured",
             ),

@@ -63,6 +63,8 @@ class Move:
     begun_at: float | None = None
     session: str = ""
     """Of the live migration, where it was given when the move was asked for."""
+    policy: str = ""
+    """Of the live migration, where one was named when the move was asked for."""
     drain: str = ""
     """The drain that it belongs to, by id."""
     parks: bool = False

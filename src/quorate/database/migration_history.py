@@ -58,6 +58,12 @@ class Departure:
     """From its beginning, after any wait in the queue, until the other node ran the guest, or it was over."""
     stood: float | None = None
     """For how long the guest had stood when it was handed over, or ran again here."""
+    policy: str = ""
+    """Its name; records of older versions lack it, the limit and the throttle."""
+    gap_limit: float | None = None
+    """Seconds that the policy, or the virtual machine, had allowed the guest to stand."""
+    throttle: int = 0
+    """Percent of their time for which the guest's processors were held back at last."""
     rate: int = 0
     """Bytes per second that got across at last; 0: not measured. Records of older versions lack it."""
     forecast: JsonObject | None = None
@@ -79,6 +85,9 @@ class Departure:
             "seconds": self.seconds,
             "stood": self.stood,
             "bytes": self.transferred,
+            "policy": self.policy,
+            "gap_limit": self.gap_limit,
+            "throttle": self.throttle,
             "rate": self.rate,
             "passes": self.passes,
             "mode": self.mode,
@@ -91,7 +100,7 @@ class Departure:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = Fields(_A_MOVE, {"rate": 0, **parse_document(data, cls.VERSION, _A_MOVE)})
+        fields = Fields(_A_MOVE, {"rate": 0, "policy": "", "throttle": 0, **parse_document(data, cls.VERSION, _A_MOVE)})
         started = fields.optional("started", str)
         return cls(
             group=GroupId(fields.text("group")),
@@ -104,6 +113,9 @@ class Departure:
             seconds=fields.optional_duration("seconds"),
             stood=fields.optional_duration("stood"),
             transferred=fields.number("bytes"),
+            policy=fields.text("policy"),
+            gap_limit=fields.optional_duration("gap_limit"),
+            throttle=fields.number("throttle"),
             rate=fields.number("rate"),
             passes=fields.number("passes"),
             mode=fields.text("mode"),
@@ -241,6 +253,9 @@ class PastMigration:
             "mode": "" if left is None else left.mode,
             "result": self.result,
             "sentence": "the source's daemon did not see its end" if left is None else left.sentence,
+            "policy": "" if left is None else left.policy,
+            "gap_limit_ms": None if left is None or left.gap_limit is None else round(left.gap_limit * 1000, 1),
+            "throttle": 0 if left is None else left.throttle,
             "rate": None if left is None or not left.rate else left.rate,
             "alive_after": None if self.arrived is None or self.arrived.alive is None else round(self.arrived.alive, 3),
             "forecast": None if left is None else left.forecast,

@@ -30,6 +30,7 @@ class MoveRecord:
     destination: NodeId | None = None
     begun_at: float | None = None
     session: str = ""
+    policy: str = ""
     drain: str = ""
     parks: bool = False
     status: int = 0
@@ -50,6 +51,7 @@ class MoveRecord:
             "destination": self.destination,
             "begun_at": self.begun_at,
             "session": self.session,
+            "policy": self.policy,
             "drain": self.drain,
             "parks": self.parks,
             "status": self.status,
@@ -71,6 +73,7 @@ class MoveRecord:
             destination=fields.optional("destination", NodeId),
             begun_at=fields.optional_duration("begun_at"),
             session=fields.text("session"),
+            policy=fields.optional("policy", str) or "",  # entries of an earlier version have none
             drain=fields.text("drain"),
             parks=fields.flag("parks"),
             status=fields.number("status"),

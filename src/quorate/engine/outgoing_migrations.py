@@ -21,6 +21,7 @@ from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.chronicle import Chronicle
 from quorate.engine.foresight import Foresight, Foretold, Proposal
 from quorate.engine.hosted import HostedVm, to_brain
+from quorate.engine.migration_policies import policy_of
 from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
@@ -33,6 +34,7 @@ from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition_json import parse_definition
 from quorate.hypervisor.pinned import Pinned
 from quorate.migration import outgoing_events as e
+from quorate.migration.convergence import Convergence
 from quorate.migration.machine_rules import (
     MachineState,
     judge_machine,
@@ -41,6 +43,7 @@ from quorate.migration.machine_rules import (
     judge_running,
 )
 from quorate.migration.outgoing import Outcome, Outgoing
+from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
 from quorate.migration.transport import Transport, plan_transport
 from quorate.peers.messages import Prepare
@@ -75,6 +78,7 @@ class _Planned:
     definition: JsonObject
     pinned: JsonObject
     transport: Transport
+    policy: Policy
     drained: str = ""
     """The drain that it is made for, by id."""
 
@@ -135,7 +139,7 @@ class OutgoingMigrations(VirtualMachines):
 
     # --- START and CANCEL ------------------------------------------------------------------------------------------
 
-    async def start_migration(self, group_id: GroupId, destination: str | None) -> None:
+    async def start_migration(self, group_id: GroupId, destination: str | None, policy: str = "") -> None:
         """Check what START checks from "VmState is 2" on; return when the migration is accepted."""
         vm = self.get(group_id)
         if vm.lock.locked():
@@ -143,8 +147,8 @@ class OutgoingMigrations(VirtualMachines):
         async with self.hold(group_id):
             require(judge_machine(replace(self.machine_state(vm), busy=False)))
             instance = self._running_instance(vm)
-            plan = await self._plan(group_id, destination)
-            await self._accept(vm, instance, plan)
+            plan = await self._plan(group_id, destination, policy)
+            await self._accept(vm, instance, plan, policy)
 
     async def carry(self, move: Move) -> None:
         """Migrate a virtual machine whose move has begun; return when it is under way.
@@ -157,7 +161,7 @@ class OutgoingMigrations(VirtualMachines):
         async with self.hold(move.group):
             instance = self._running_instance(vm)
             name = self.context.name_of(move.destination)
-            plan = replace(await self._plan(move.group, name), drained=_drained(move))
+            plan = replace(await self._plan(move.group, name, move.policy), drained=_drained(move))
             if move.session:
                 plan = replace(plan, session=SessionId(move.session))
             self.chronicle.asked(plan.session, move)
@@ -197,7 +201,7 @@ class OutgoingMigrations(VirtualMachines):
         assert vm.instance is not None, "what runs has a process"
         return vm.instance
 
-    async def _plan(self, group_id: GroupId, destination: str | None) -> "_Planned":
+    async def _plan(self, group_id: GroupId, destination: str | None, policy: str) -> "_Planned":
         """Choose where to, and ask whether that can be. Raises ClusterError as the START table says."""
         snapshot = await self.context.database.snapshot()
         vm = self.get(group_id)
@@ -207,7 +211,8 @@ class OutgoingMigrations(VirtualMachines):
         assert chosen.way is not None, "who was chosen has answered"
         transport = plan_transport(wishes_of(snapshot), chosen.way)
         session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
-        return _Planned(session, node, question.definition, question.pinned, transport)
+        followed = policy_of(snapshot, group_id, policy)
+        return _Planned(session, node, question.definition, question.pinned, transport, followed)
 
     async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
         """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
@@ -241,7 +246,7 @@ class OutgoingMigrations(VirtualMachines):
 
     # --- what would be ---------------------------------------------------------------------------------------------
 
-    async def dry_run(self, group_id: GroupId, destination: str | None) -> DryRun:
+    async def dry_run(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
         """Find out what START would answer, and if it would begin, how the migration would go.
 
         Raises:
@@ -272,7 +277,7 @@ class OutgoingMigrations(VirtualMachines):
         foretold = await self.foresight.look_and_foretell(
             vm,
             instance,
-            Proposal(named.node, transport, pinned.memory_bytes),
+            Proposal(named.node, transport, pinned.memory_bytes, policy_of(snapshot, group_id, policy)),
             is_moved=lambda: judge_not_moving(self.machine_state(vm)).sentence,
             is_loaded=self._what_is_copied,
         )
@@ -286,7 +291,7 @@ class OutgoingMigrations(VirtualMachines):
     async def _foretell(self, vm: HostedVm, plan: "_Planned") -> None:
         """Foretell a migration that has begun, from what is known: it waits for nothing of this."""
         memory = Pinned.from_json(json.dumps(plan.pinned)).memory_bytes
-        proposal = Proposal(plan.destination, plan.transport, memory)
+        proposal = Proposal(plan.destination, plan.transport, memory, plan.policy)
         foretold = await self.foresight.foretell_move(vm, proposal)
         self.chronicle.foretold(plan.session, foretold.to_json())
 
@@ -296,10 +301,18 @@ class OutgoingMigrations(VirtualMachines):
             kind, vm.group, sentence, before=self.context.node_name, after=name, cause=plan.session
         )
 
-    async def _accept(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned") -> None:
+    async def _accept(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned", policy: str) -> None:
         """Make it known, durably, and let it begin if there is a place. Nothing has changed if this raises."""
         name = self.context.name_of(plan.destination)
-        move = Move(vm.group, self.context.node, Cause.ASKED, 0.0, destination=plan.destination, session=plan.session)
+        move = Move(
+            group=vm.group,
+            source=self.context.node,
+            cause=Cause.ASKED,
+            asked_at=0.0,
+            destination=plan.destination,
+            session=plan.session,
+            policy=policy,
+        )
 
         def shown(written: Move) -> Shown:
             waits = written.stage is Stage.WAITING
@@ -341,6 +354,7 @@ class OutgoingMigrations(VirtualMachines):
             destination_image=image,
             record=to_brain(vm.ownership),
             since=self.context.now(),
+            convergence=Convergence(plan.policy),
         )
         prepare = Prepare(
             session=plan.session,
@@ -359,7 +373,7 @@ class OutgoingMigrations(VirtualMachines):
         parameters = hv.MigrationParameters(
             max_bandwidth=transport.max_bandwidth,
             multifd_channels=transport.channels,
-            may_throttle=brain.convergence.policy.throttle_most > 0,
+            may_throttle=plan.policy.throttle_most > 0,
             tls=source_tls(self.context, plan.destination) if transport.encrypted else None,
         )
         return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)

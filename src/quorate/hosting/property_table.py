@@ -12,6 +12,7 @@ the structure of the list                  87      ERROR_INVALID_PARAMETER
 a read-only property                       87      ERROR_INVALID_PARAMETER
 the data of a value, or its format         13      ERROR_INVALID_DATA
 a number out of range, several values      13      ERROR_INVALID_DATA
+a text that is none of those allowed       87      ERROR_INVALID_PARAMETER
 =========================================  ======  ==============================================================
 
 A name that the table does not know is a property all the same: stored as it is, never checked, returned; unless the
@@ -55,6 +56,7 @@ class PropertyDefinition:
     also: frozenset[int] = frozenset()  # numbers that are allowed outside the limits
     read_only: bool = False
     when_online: bool = False  # a change takes effect at the next online only
+    choices: tuple[str, ...] = ()  # of a text: nothing else may be set; empty: any
 
     def __post_init__(self) -> None:
         PropertyValue.of(self.format, self.default)  # raises for a default that does not fit
@@ -71,6 +73,10 @@ class PropertyDefinition:
             )
         if isinstance(value.value, int):
             self._check_range(value.value)
+        elif self.choices and value.value not in self.choices:
+            allowed = ", ".join(choice or "nothing" for choice in self.choices)
+            sentence = f"property {self.name} takes {allowed}; not {value.value!r}"
+            raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
         return value
 
     def _check_range(self, number: int) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.migration_input import split_destination
 from quorate.clusapi.property_lists import PropertyFormat, PropertyValue, parse_sz
 from quorate.clusapi.states import (
     MigrationState,
@@ -25,6 +26,7 @@ from quorate.hosting.contract import ControlAnswer, Parameters, PropertyScope, V
 from quorate.hosting.property_codes import PropertyRequest, answer_from_table, request_of, stored_answer
 from quorate.hosting.property_table import with_changes
 from quorate.hosting.resource_type import Lost, OfflineRequest, OpenedResource, ReportStatus
+from quorate.migration.policy import find_policy
 from quorate.resources.vm_properties import (
     MIGRATION_FAILURE_REASON,
     MIGRATION_PROGRESS,
@@ -158,7 +160,7 @@ class VirtualMachine(VmType):
         group_id = self._group(resource_id)
         match code:
             case codes.CLUSCTL_RESOURCE_VM_START_MIGRATION:
-                await self._vms.start_migration(group_id, parse_destination(data))
+                await self._vms.start_migration(group_id, *parse_destination(data))
                 return _DONE
             case codes.CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION:
                 await self._vms.cancel_migration(group_id)
@@ -194,18 +196,25 @@ _OFFLINE_PENDING: Final = ResourceState.OFFLINE_PENDING
 _OFF: Final = frozenset({VmState.OFF, VmState.SAVED})
 
 
-def parse_destination(data: bytes | None) -> str | None:
-    """The destination of START_MIGRATION; None without an input buffer: the best node.
+def parse_destination(data: bytes | None) -> tuple[str | None, str]:
+    """The destination of START_MIGRATION and the policy that it names; None, without an input buffer: the best node.
 
-    Raises CallerError 87 for odd length, no text, no NUL at the end, a NUL inside, no UTF-16, more than 255 characters.
+    The policy is our own: a second text with its NUL may follow the first, which may then be empty, for the best node.
+
+    Raises CallerError 87 for odd length, no text, no NUL at the end, a NUL inside, no UTF-16, more than 255 characters
+    and for a policy that there is not.
     """
     if data is None:
-        return None
-    name = parse_sz(data)
-    if len(data) // 2 - 1 > LONGEST_NODE_NAME:
-        sentence = f"the destination has {len(data) // 2 - 1} characters; a node's name has at most {LONGEST_NODE_NAME}"
+        return None, ""
+    first, policy = split_destination(data)
+    if policy is not None:
+        find_policy(policy)
+    name = parse_sz(first, may_be_empty=policy is not None)
+    if len(first) // 2 - 1 > LONGEST_NODE_NAME:
+        length = len(first) // 2 - 1
+        sentence = f"the destination has {length} characters; a node's name has at most {LONGEST_NODE_NAME}"
         raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
-    return name
+    return name or None, policy or ""
 
 
 def _parse_offline_action(data: bytes | None) -> OfflineAction:

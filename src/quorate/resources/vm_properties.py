@@ -9,6 +9,14 @@ from typing import Final
 from quorate.clusapi.property_lists import PropertyFormat
 from quorate.clusapi.states import MigrationState, OfflineAction, ShutdownAction, VmResdllContext
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
+from quorate.migration.policy import (
+    ANY_THROTTLE,
+    GAP_PROPERTY,
+    LONGEST_GAP_MS,
+    POLICIES,
+    POLICY_PROPERTY,
+    THROTTLE_PROPERTY,
+)
 
 _SZ: Final = PropertyFormat.SZ
 _DWORD: Final = PropertyFormat.DWORD
@@ -36,8 +44,11 @@ VIRTUAL_MACHINE: Final = PropertyTable(
             also=frozenset({FOLLOW_CLUSTER_RULE}),
         ),
         PropertyDefinition(MIGRATION_FAILURE_REASON, _DWORD, 0, read_only=True),
+        PropertyDefinition(GAP_PROPERTY, _DWORD, 0, maximum=LONGEST_GAP_MS),  # ours: milliseconds, 0 as the policy says
+        PropertyDefinition(POLICY_PROPERTY, _SZ, "", choices=("", *POLICIES)),  # ours: empty as the cluster says
         PropertyDefinition(MIGRATION_PROGRESS, _DWORD, 0, maximum=100, read_only=True),
         PropertyDefinition(MIGRATION_STATE, _DWORD, 0, maximum=MigrationState.FAILURE),
+        PropertyDefinition(THROTTLE_PROPERTY, _DWORD, ANY_THROTTLE, maximum=ANY_THROTTLE),  # ours: percent
         PropertyDefinition(OFFLINE_ACTION, _DWORD, int(OfflineAction.SAVE), maximum=OfflineAction.SHUTDOWN_FORCE),
         PropertyDefinition(SHUTDOWN_ACTION, _DWORD, 0, maximum=ShutdownAction.FAILED),
         PropertyDefinition("StartMemory", _DWORD, 1, when_online=True),

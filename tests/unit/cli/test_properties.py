@@ -124,3 +124,11 @@ def test_show_tells_of_an_object_whose_node_is_down_what_is_known(shell: Shell, 
 
 def words_of(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_the_migration_policy_of_the_cluster_and_of_a_virtual_machine(shell: Shell) -> None:
+    assert shell("cluster", "set", "MigrationPolicy=gentle") == (0, '"pocket": MigrationPolicy = gentle', "")
+    code, _, err = shell("cluster", "set", "MigrationPolicy=brutal")
+    assert code == 2
+    assert "takes gentle, default, must-move, never-postcopy; not 'brutal'" in " ".join(err.split())
+    assert cluster_properties(shell)["MigrationPolicy"] == "gentle"

@@ -10,6 +10,7 @@ from tests.waiting import PATIENCE
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
 from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.migration_input import pack_destination
 from quorate.clusapi.property_lists import (
     PropertyFormat,
     PropertyList,
@@ -34,6 +35,7 @@ from quorate.clusapi.status import E_FAIL, Status
 from quorate.hosting.contract import ControlResult, PropertyScope, ResourceProperties
 from quorate.hosting.host import Host
 from quorate.hosting.property_table import PropertyDefinition, PropertyTable
+from quorate.migration.policy import POLICIES, POLICY_PROPERTY
 from quorate.resources import vm_properties
 from quorate.resources.virtual_machine import VirtualMachine
 from quorate.resources.virtual_machine_configuration import VirtualMachineConfiguration
@@ -101,6 +103,9 @@ BAD_DESTINATIONS = {
     "embedded NUL": "no\0de\0".encode("utf-16-le"),
     "half a surrogate pair": b"\x00\xd8\0\0",
     "too long": pack_sz("n" * 256),
+    "no such policy": pack_destination("node2", "Default"),
+    "a policy of no characters": pack_sz("node2") + pack_sz(""),
+    "a third text": pack_sz("node2") + pack_sz("gentle") + pack_sz("x"),
 }
 
 
@@ -127,6 +132,30 @@ def test_start_hands_the_destination_on_and_no_input_is_no_destination(
         answer = await world.control(START, data)
         assert (answer.status, answer.output, answer.required) == (OK, b"", 0)
         assert world.vms.calls == [("start_migration", GROUP.id, destination)]
+
+    vm_test(body)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("node", ["node2", None])
+def test_start_hands_the_policy_of_the_call_on(node: str | None, policy: str) -> None:
+    async def body(world: World) -> None:
+        assert (await world.control(START, pack_destination(node, policy))).status == OK
+        assert world.vms.calls == [("start_migration", GROUP.id, node, policy)]
+
+    vm_test(body)
+
+
+def test_a_policy_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    async def body(world: World) -> None:
+        answer = await world.control(START, pack_destination("node2", "brutal"))
+        assert answer.sentence == (
+            "there is no migration policy 'brutal'; they are gentle, default, must-move, never-postcopy"
+        )
+        changes = PropertyList.of([(POLICY_PROPERTY, PropertyFormat.SZ, "brutal")])
+        answer = await world.control(SET, pack_property_list(changes))
+        assert answer.status == BAD
+        assert "gentle, default, must-move, never-postcopy" in (answer.sentence or "")
 
     vm_test(body)
 
@@ -183,6 +212,8 @@ def samples(row: PropertyDefinition) -> list[Value]:
     if row.format is PropertyFormat.DWORD:
         highest = 0xFFFFFFFF if row.maximum is None else row.maximum
         return [row.minimum, highest, *row.also]
+    if row.choices:
+        return list(row.choices)
     return [(), ("a", "b")] if row.format is PropertyFormat.MULTI_SZ else ["", "text"]
 
 

@@ -352,7 +352,7 @@ class FakeNode:
         judged = self._world.judged
         return [one for one in judged if destination in (None, one.candidate.name)]
 
-    async def forecast_move(self, group_id: GroupId, destination: str | None) -> DryRun:
+    async def forecast_move(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
         """What a test has put there."""
         return self._world.dry_run
 

@@ -117,7 +117,7 @@ def another(row: PropertyDefinition) -> Value:
     if row.format is PropertyFormat.MULTI_SZ:
         return ("a", "b c")
     if row.format is SZ:
-        return "Überall"
+        return next((choice for choice in row.choices if choice != row.default), "Überall")
     highest = limit(row) if row.maximum is None else row.maximum
     return row.minimum if row.default == highest else highest
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 WILL_NOT = "will not converge"
 
 
-def tell_forecast(client: BlockingClient, name: str, to: str | None) -> int:
+def tell_forecast(client: BlockingClient, name: str, to: str | None, policy: str = "") -> int:
     """Ask and tell; the exit code is 1 where it would be refused, or would not converge."""
-    answer = client.call("ForecastMove", vm=name, destination=to)
+    answer = client.call("ForecastMove", vm=name, destination=to, policy=policy or None)
     vm, node, destination = answer.text("vm"), answer.text("node"), answer.text("destination")
     forecast, status = answer.json("forecast"), answer.number("status")
     if status:

@@ -13,12 +13,13 @@ from quorate.client.watching import MigrationWatch
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import FaultError, RefusalError, error_from_status
 from quorate.clusapi.json_types import JsonObject, json_text
+from quorate.clusapi.migration_input import pack_destination
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
 
 
-def migrate(name: str, /, *, to: str | None = None, wait: bool = True, dry_run: bool = False) -> int:
+def migrate(name: str, /, *, to: str | None = None, policy: str = "", wait: bool = True, dry_run: bool = False) -> int:
     """Move a running virtual machine to another node while it runs.
 
     Parameters
@@ -27,6 +28,9 @@ def migrate(name: str, /, *, to: str | None = None, wait: bool = True, dry_run: 
         The virtual machine.
     to
         The node to move it to; the one with most free memory, if left out.
+    policy
+        How far it may go, for this once: gentle, default, must-move or never-postcopy. If left out, as the virtual
+        machine's property MigrationPolicy says, or the cluster's.
     wait
         Show the progress until it is over. Ctrl-C leaves the migration running.
     dry_run
@@ -36,10 +40,10 @@ def migrate(name: str, /, *, to: str | None = None, wait: bool = True, dry_run: 
     if dry_run:
         from quorate.cli.commands.forecast import tell_forecast
 
-        return tell_forecast(client, name, to)
+        return tell_forecast(client, name, to, policy)
     facts = client.call("GetVirtualMachine", vm=name).json("virtual_machine")
     group = json_text(facts, "group")
-    _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, None if to is None else f"{to}\0".encode("utf-16-le"))
+    _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, pack_destination(to, policy))
     if not wait:
         output.say(f'"{name}" is on its way; quorate vm show {name} tells how far', {"vm": name, "started": True})
         return output.EXIT_SUCCESS

@@ -63,8 +63,16 @@ def _page(found: list[JsonObject]) -> "RenderableType":
     if not found:
         return "no migration is over that would be remembered"
     table = output.table("", _COLUMNS, [_row(one) for one in found], right=_RIGHT)
+    late = [
+        one for one in found if one.get("gap_limit_ms") and json_float(one, "gap_ms") > json_float(one, "gap_limit_ms")
+    ]
     wrong = [one for one in found if json_object(one, "off_by").get("verdict") is False]
-    return Group(table, *map(_reason, (one for one in found if json_text(one, "sentence"))), *map(_surprise, wrong))
+    return Group(
+        table,
+        *map(_reason, (one for one in found if json_text(one, "sentence"))),
+        *map(_surprise, wrong),
+        *map(_broken_promise, late),
+    )
 
 
 def _row(one: JsonObject) -> tuple[str, ...]:
@@ -94,6 +102,14 @@ def _with_forecast(one: JsonObject, name: str, form: str, off_name: str, off_for
 def _surprise(one: JsonObject) -> str:
     forecast = json_object(one, "forecast")
     return f"{_ended(one)} {json_text(one, 'vm')} had been foretold: {json_text(forecast, 'verdict')}"
+
+
+def _broken_promise(one: JsonObject) -> str:
+    """The gap limit is a promise: where it was not kept, that is told."""
+    return (
+        f"{_ended(one)} {json_text(one, 'vm')} stood for {json_float(one, 'gap_ms'):.0f} ms: the gap limit was "
+        f"{json_float(one, 'gap_limit_ms'):.0f} ms (policy {json_text(one, 'policy')})"
+    )
 
 
 def _ended(one: JsonObject) -> str:

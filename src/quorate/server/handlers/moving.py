@@ -8,6 +8,7 @@ from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.operation_values import Values
 from quorate.database.migration_history import PastMigration
 from quorate.engine.selection import Judged
+from quorate.migration.policy import find_policy
 from quorate.migration.rules import first_refusal
 from quorate.server import lookup
 from quorate.server.call import Call
@@ -28,7 +29,10 @@ async def assess(call: Call) -> Values:
 async def forecast(call: Call) -> Values:
     """Say how a migration would go; begins nothing."""
     vm = lookup.virtual_machine(call.snapshot, call.inputs.text("vm"))
-    found = await call.services.forecast_move(vm.group.id, _destination(call))
+    policy = call.inputs.optional_text("policy") or ""
+    if policy:
+        find_policy(policy)
+    found = await call.services.forecast_move(vm.group.id, _destination(call), policy)
     return Values(
         {
             "vm": vm.group.name,

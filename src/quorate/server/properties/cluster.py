@@ -9,7 +9,7 @@ deleted when they are older, or more. So are FenceBudgetShare (percent of the no
 within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
 agents of a node are asked before its lease is over, 0 for never. So are MigrationEncryption (memory that leaves the
 machine: 0 never, 1 encrypted where both ends can, 2 encrypted or not moved at all) and MigrationBandwidthLimit (MiB/s
-for one migration, 0 for none).
+for one migration, 0 for none); and MigrationPolicy (the name of a policy of `migration/policy.py`).
 """
 
 from collections.abc import Collection
@@ -22,6 +22,7 @@ from quorate.clusapi.versions import FIRST_LEVEL, UPGRADE_VERSION
 from quorate.cluster.fence_budget import DEFAULT_PERIOD, DEFAULT_SHARE
 from quorate.hosting.contract import Parameters
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
+from quorate.migration.policy import DEFAULT_POLICY, POLICIES, POLICY_PROPERTY
 
 _SZ: Final = PropertyFormat.SZ
 _DWORD: Final = PropertyFormat.DWORD
@@ -80,6 +81,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("MessageBufferLength", _DWORD, 50, minimum=1, maximum=1000),
         PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
         PropertyDefinition("MigrationEncryption", _DWORD, 1, maximum=2),  # 0 never, 1 where possible, 2 always
+        PropertyDefinition(POLICY_PROPERTY, _SZ, DEFAULT_POLICY.name, choices=tuple(POLICIES)),
         PropertyDefinition("MinimumNeverPreemptPriority", _DWORD, 3000, maximum=4999),
         PropertyDefinition("MinimumPreemptorPriority", _DWORD, 1, maximum=4999),
         PropertyDefinition("NetftIPSecEnabled", _DWORD, 1, maximum=1),
