@@ -156,6 +156,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
             "list": (f"{_C}.resource_type:list_", "List them, and whether resources of them can be made."),
             "create": (f"{_C}.resource_type:create_", "Register one that a package carries out."),
             "delete": (f"{_C}.resource_type:delete_", "Delete one without resources."),
+            "set": (f"{_C}.resource_type:set_", "Set properties of one: which networks memory takes, …"),
         },
     ),
 }

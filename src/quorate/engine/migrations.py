@@ -48,6 +48,9 @@ PREFAULT: Final = False
 """Touching the destination's memory before the copy begins costs as long as touching it on arrival does, and takes what
 the guest never used as well; docs/benchmarks.md has the figures."""
 
+MOST_DOORS: Final = 8
+"""Networks that are tried for one question."""
+
 _log = structlog.get_logger("migration")
 
 
@@ -97,15 +100,20 @@ class Migrations(OutgoingMigrations):
         return {
             "memory_free": str(facts.memory_free),
             "findings": [finding.to_json() for finding in findings],
-            "door": await self._open_door(),
+            "door": await self._open_door(self.context.migration_host),
+            "doors": [await self._open_door(address) for address in self._addresses(question)],
             "offer": own_offer(self.context),
             "time": time.time(),
         }
 
-    async def _open_door(self) -> dict[str, JsonValue]:
-        """Let whoever asks try the way that memory would take."""
+    def _addresses(self, question: Assess) -> tuple[str, ...]:
+        """Where memory could come in besides; nowhere but by a socket where nodes reach each other by sockets."""
+        return () if self.context.migration_host is None else question.addresses[:MOST_DOORS]
+
+    async def _open_door(self, host: str | None) -> dict[str, JsonValue]:
+        """Let whoever asks try a way that memory would take."""
         door = Door()
-        opened = await door.open(self.context.migration_host, self.context.paths.runtime)
+        opened = await door.open(host, self.context.paths.runtime)
         spawn(self._tasks, door.keep(), "the door for a trial of the way of memory")
         return opened
 
@@ -162,7 +170,7 @@ class Migrations(OutgoingMigrations):
     def _parameters(self, message: Prepare) -> hv.MigrationParameters:
         """How memory comes in. Raises RefusalError 5035: not as the cluster wants it."""
         context = self.context
-        host = context.migration_host
+        host = None if context.migration_host is None else message.host or context.migration_host
         tls = destination_tls(context, message.source) if message.encrypted else None
         if host is not None and tls is None:
             wishes = wishes_of(context.view.snapshot)

@@ -368,6 +368,7 @@ class OutgoingMigrations(VirtualMachines):
             pinned=plan.pinned,
             channels=transport.channels,
             encrypted=transport.encrypted,
+            host=transport.address,
             transport=transport.describe(),
         )
         parameters = hv.MigrationParameters(

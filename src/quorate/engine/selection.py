@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,8 +16,10 @@ from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.clusapi.status import Status
 from quorate.database.snapshot import ClusterSnapshot, NodeInfo
 from quorate.engine.context import EngineContext
+from quorate.engine.passages import passages_to
 from quorate.engine.path_probe import come_in, shown
 from quorate.engine.transports import way_to, wishes_of
+from quorate.migration.migration_networks import Passages
 from quorate.migration.path_rules import PathSight, judge_answer, judge_clock, judge_path
 from quorate.migration.preflight import Assessment, Candidate, choose_destination, find_destination, judge_node
 from quorate.migration.rules import Finding, first_refusal, require
@@ -139,7 +141,7 @@ class Selection:
             own = Finding.refuses("host", "refused", answer.status, answer.sentence, "").said_by(candidate.name)
             return Judged(candidate, (*findings, own if not path.silence else answered))
         hosts = tuple(Finding.from_json(found).said_by(candidate.name) for found in json_objects(answer, "findings"))
-        way = way_to(self._context, candidate.node, json_object(answer, "offer"))
+        way = way_to(self._context, candidate.node, json_object(answer, "offer"), path)
         ways = (judge_path(path), judge_encryption(wishes_of(self._snapshot), way), judge_clock(path))
         return Judged(candidate, (*findings, answered, *hosts, *ways), json_int(answer, "memory_free"), way)
 
@@ -160,7 +162,14 @@ class Selection:
 
     async def _ask(self, candidate: Candidate, question: Question) -> tuple[PathSight, JsonObject | ClusterError]:
         """Ask a node, and try the way to it."""
-        asked = Assess(question.definition, question.pinned, question.guest.to_json(), explain=True)
+        passages = passages_to(self._context.view, self._snapshot, self._context.node, candidate.node)
+        asked = Assess(
+            question.definition,
+            question.pinned,
+            question.guest.to_json(),
+            explain=True,
+            addresses=tuple(passage.address for passage in passages.tried),
+        )
         began, since = datetime.now(UTC).timestamp(), time.monotonic()
         try:
             answer = await self._context.peers.call(candidate.node, "assess", asked.to_json(), ANSWER_DEADLINE)
@@ -169,15 +178,37 @@ class Selection:
         except ClusterError as error:
             return PathSight(candidate.name), error
         took = time.monotonic() - since
-        door, told = json_object(answer, "door"), json_float(answer, "time")
-        connected, trouble = await come_in(door) if door else (None, "")
-        path = PathSight(
-            node=candidate.name,
+        told = json_float(answer, "time")
+        path = replace(
+            await _try_ways(candidate.name, passages, json_objects(answer, "doors"), json_object(answer, "door")),
             answered_in=took,
-            address=shown(door),
-            connected_in=connected,
-            trouble=trouble,
             clock_offset=told - (began + took / 2) if told else None,
             clock_doubt=took / 2,
         )
         return path, answer
+
+
+async def _try_ways(name: str, passages: Passages, doors: Sequence[JsonObject], usual: JsonObject) -> PathSight:
+    """Try one network after the other until a connection succeeds; ``usual`` is where the node's QEMUs listen else."""
+    if not doors:  # a socket of this machine, an older node, or no networks that are known
+        if passages.none_may_be_used and "path" not in usual:
+            return PathSight(name, left_out=passages.left_out)
+        connected, trouble = await come_in(usual) if usual else (None, "")
+        return PathSight(name, address=shown(usual), connected_in=connected, trouble=trouble)
+    failed: list[str] = []
+    for passage, door in zip(passages.tried, doors, strict=False):
+        connected, trouble = await come_in(door)
+        sight = PathSight(
+            node=name,
+            address=shown(door) or passage.address,
+            network=passage.name,
+            host=passage.address,
+            connected_in=connected,
+            trouble=trouble,
+            failed=tuple(failed),
+            left_out=passages.left_out,
+        )
+        if connected is not None:
+            return sight
+        failed.append(f"{passage.name} ({passage.address}): {trouble}")
+    return sight

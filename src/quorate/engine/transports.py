@@ -9,6 +9,7 @@ from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_in
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.context import EngineContext
 from quorate.hypervisor.transfer import MigrationTls
+from quorate.migration.path_rules import PathSight
 from quorate.migration.transport import Encryption, Way, Wishes
 
 MIB: Final = 1 << 20
@@ -29,13 +30,15 @@ def own_offer(context: EngineContext) -> dict[str, JsonValue]:
     return {"encrypts": context.certificates is not None, "processors": os.cpu_count() or 1}
 
 
-def way_to(context: EngineContext, node: NodeId, offer: JsonObject) -> Way:
+def way_to(context: EngineContext, node: NodeId, offer: JsonObject, path: PathSight) -> Way:
     """What is known of the way to a node, by its answer to `assess`; an older one offers nothing."""
     facts = context.view.snapshot.facts.get(node)
     over_tcp = facts is not None and facts.value.peers_address.startswith(TCP)
     return Way(
         destination=context.name_of(node),
         over_tcp=over_tcp,
+        address=path.host,
+        network=path.network,
         encrypts=json_flag(offer, "encrypts") and context.certificates is not None,
         processors=min(os.cpu_count() or 1, json_int(offer, "processors", 2)),
     )

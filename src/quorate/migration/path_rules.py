@@ -28,6 +28,14 @@ class PathSight:
     clock_offset: float | None = None
     """By how much its clock is ahead of the source's; None: it did not say."""
     clock_doubt: float = 0.0
+    network: str = ""
+    """The name of the network that was tried last; empty: no network is known between the nodes."""
+    host: str = ""
+    """The node's address there."""
+    failed: tuple[str, ...] = ()
+    """What became of the networks that were tried before."""
+    left_out: tuple[str, ...] = ()
+    """Why others were not tried."""
 
 
 def judge_answer(path: PathSight) -> Finding:
@@ -43,13 +51,23 @@ def judge_answer(path: PathSight) -> Finding:
 def judge_path(path: PathSight) -> Finding:
     """A connection to where memory would come in succeeds: 5035."""
     rule, name = "migration network", path.node
+    status, remedy = Status.ERROR_NETWORK_NOT_AVAILABLE, "let the nodes reach each other's TCP ports above 1023"
+    if not path.address and path.left_out:
+        sentence = f"no network may carry memory to {name}: {'; '.join(path.left_out)}"
+        return Finding.refuses(rule, "none left", status, sentence, "take a network out of MigrationExcludeNetworks")
     if not path.address:
         return Finding.warns(rule, "not known", f"{name} does not say where memory of virtual machines comes in")
-    if path.connected_in is not None:
-        return Finding.ok(rule, f"{path.address} in {path.connected_in * 1000:.1f} ms")
-    sentence = f"memory does not get to {name}: {path.address} cannot be reached: {path.trouble}"
-    remedy = "let the nodes reach each other's TCP ports above 1023 on this network"
-    return Finding.refuses(rule, path.trouble, Status.ERROR_NETWORK_NOT_AVAILABLE, sentence, remedy)
+    where = f"{path.network}, {path.address}" if path.network else path.address
+    failed = "; ".join(path.failed)
+    if path.connected_in is None:
+        others = f" (and before {failed})" if failed else ""
+        sentence = f"memory does not get to {name}: {where} cannot be reached: {path.trouble}{others}"
+        return Finding.refuses(rule, path.trouble, status, sentence, f"{remedy} on this network")
+    measured = f"{where} in {path.connected_in * 1000:.1f} ms"
+    if not failed:
+        return Finding.ok(rule, measured)
+    sentence = f"memory takes {path.network}, as it does not get to {name} by {failed}"
+    return Finding.warns(rule, measured, sentence, f"{remedy} on that network")
 
 
 def judge_clock(path: PathSight) -> Finding:

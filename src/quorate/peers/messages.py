@@ -13,7 +13,7 @@ from typing import Self
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId, VmId
-from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_text
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_int, json_text, json_texts
 from quorate.clusapi.status import Status
 
 
@@ -34,6 +34,8 @@ class Assess:
     """What its guest was given where it runs (`GuestSight`); None: an older node asks."""
     explain: bool = False
     """Answer with every rule and refuse nothing, with the clock, and with an address to try a connection to."""
+    addresses: tuple[str, ...] = ()
+    """Where else connections are to be tried: addresses of the node that is asked, in this order."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
@@ -42,6 +44,7 @@ class Assess:
             "pinned": self.pinned,
             "guest": self.guest,
             "explain": self.explain,
+            "addresses": list(self.addresses),
         }
 
     @classmethod
@@ -53,6 +56,7 @@ class Assess:
             pinned=_object(body, "pinned"),
             guest=guest if isinstance(guest, Mapping) else None,
             explain=body.get("explain") is True,
+            addresses=json_texts(body, "addresses"),
         )
 
 
@@ -73,6 +77,8 @@ class Prepare:
     """Channels of the transfer besides the main one; 0 is one plain stream."""
     encrypted: bool = False
     """Over TLS, with the nodes' certificates."""
+    host: str = ""
+    """The address of the destination at which memory shall come in; empty: wherever its QEMUs listen by default."""
     transport: str = ""
     """All of it in a few words, for people."""
 
@@ -90,6 +96,7 @@ class Prepare:
             "pinned": self.pinned,
             "channels": self.channels,
             "encrypted": self.encrypted,
+            "host": self.host,
             "transport": self.transport,
         }
 
@@ -108,6 +115,7 @@ class Prepare:
             pinned=_object(body, "pinned"),
             channels=json_int(body, "channels"),
             encrypted=body.get("encrypted") is True,
+            host=json_text(body, "host"),
             transport=json_text(body, "transport"),
         )
 

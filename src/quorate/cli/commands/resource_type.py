@@ -1,8 +1,11 @@
 """``quorate type …``: resource types."""
 
 from quorate.cli import output
+from quorate.cli.commands.properties import Target, set_properties
 from quorate.cli.session import session
+from quorate.clusapi.control_codes import ControlObject
 from quorate.clusapi.json_types import JsonObject, json_text
+from quorate.clusapi.operation_values import Values
 from quorate.clusapi.resource_types import standard_type
 from quorate.clusapi.states import ClusterEnum
 
@@ -49,6 +52,26 @@ def delete_(name: str, /) -> int:
     session.client().call("DeleteResourceType", type=name)
     output.say(f'the resource type "{name}" was deleted', {"type": name})
     return output.EXIT_SUCCESS
+
+
+def set_(name: str, /, *assignments: str, private: bool = False) -> int:
+    """Set properties of a resource type, common or private as its tables have them.
+
+    Parameters
+    ----------
+    name
+        The type, such as "Virtual Machine".
+    assignments
+        KEY=VALUE, as many as there are: MigrationNetworkOrder, MigrationExcludeNetworks, MoveTypeThreshold…
+    private
+        Store names that the type does not know as private properties of your own.
+    """
+    client = session.client()
+
+    def control(code: int, data: bytes | None) -> Values:
+        return client.call("ResourceTypeControl", type=name, control_code=code, in_buffer=data)
+
+    return set_properties(Target(ControlObject.RESOURCE_TYPE, name, control), assignments, private=private)
 
 
 def _facts(name: str) -> JsonObject:
