@@ -380,8 +380,9 @@ class World:
         wanted: bool = False,
         group: Mapping[str, RegistryValue] | None = None,
         resource: Mapping[str, RegistryValue] | None = None,
+        parameters: Mapping[str, RegistryValue] | None = None,
     ) -> VirtualMachineIds:
-        """Make a virtual machine of so many MiB, with group and resource properties, and bring it online."""
+        """Make a virtual machine of so many MiB, with group, resource and private properties, and bring it online."""
         ids = self.admin.new_vm_ids()
         asked = {"name": name, "memory": memory * MIB, "guest": "builtin"}
         definition = complete_definition(parse_definition(json.dumps(asked)), ids.vm_id)
@@ -395,6 +396,8 @@ class World:
         )
         if resource:
             await self.admin.set_values(keys.resource_path(ids.vm_resource), dict(resource))
+        if parameters:
+            await self.admin.set_values(keys.parameters_path(ids.vm_resource), dict(parameters))
         if start:
             await self.until(lambda: ids.group in owner.groups.holdings.attached)
             await owner.host.online_group(ids.group)

@@ -42,7 +42,7 @@ class ClusterUnderTest:
         Who kills a daemon and wants it back in time needs more than the usual 5 s on a busy machine: when the lease is
         over, the guard ends what the daemon ran.
         """
-        self._set("SameSubnetThreshold", seconds)
+        self.set_cluster("SameSubnetThreshold", seconds)
         for runtime in self.runtimes():
             file = GuardFile(runtime / GUARD_FILE)
             try:
@@ -52,9 +52,10 @@ class ClusterUnderTest:
 
     def trust_all(self) -> None:
         """Quarantine no node: tests take nodes away more often than three times within an hour."""
-        self._set("QuarantineDuration", 0)
+        self.set_cluster("QuarantineDuration", 0)
 
-    def _set(self, name: str, value: int) -> None:
+    def set_cluster(self, name: str, value: int) -> None:
+        """Set a common property of the cluster that is a number."""
         data = pack_property_list(PropertyList.of([(name, PropertyFormat.DWORD, value)]))
         self.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
 
