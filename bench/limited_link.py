@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from tests.system.machines import fabric
-from tests.system.machines.fabric import Machine
+from tests.system.machines.fabric import Machine, shape
 
 RATE: Final = 1_000_000_000
 """Bits per second, headers included, as tc counts them."""
@@ -48,7 +48,7 @@ def why_not() -> str | None:
     name = f"qlink{time.monotonic_ns() & 0xFFFFF:x}"
     subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
     try:
-        _shape(name, "lo")
+        shape(name, "lo", RATE)
     except subprocess.CalledProcessError as error:
         return f"this kernel has no token bucket filter: {error.stderr.decode(errors='replace').strip()}"
     finally:
@@ -58,13 +58,7 @@ def why_not() -> str | None:
 
 def limit(machine: Machine, rate: int = RATE) -> None:
     """Let a machine send no faster than the link (bits per second), over the network that its node is on."""
-    _shape(machine.namespace, "eth0", rate)
-
-
-def _shape(namespace: str, device: str, rate: int = RATE) -> None:
-    shaper = ["tbf", "rate", f"{rate}bit", "burst", "128k", "latency", "20ms"]
-    command = ["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", *shaper]
-    subprocess.run(command, check=True, capture_output=True)
+    machine.limit(rate)
 
 
 def measure(source: Machine, destination: Machine) -> float:

@@ -195,6 +195,11 @@ def _resume(s: Outgoing, now: float) -> _Step:
     return _go(s, Phase.RESUMING, now, *before, e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT))
 
 
+def _wake_at_limit(s: Outgoing, now: float, limit: float = SILENCE_LIMIT) -> e.WakeAfter:
+    """Look again when it may have lasted too long, and no later: a guest may stand still for it."""
+    return e.WakeAfter(max(SAMPLE_PAUSE_NEAR, limit - (now - s.since)))
+
+
 def _after_stop(s: Outgoing, now: float) -> _Step:
     """The record names the destination: go on, take back, or wait for the last of the memory."""
     if s.transfer is Transfer.COMPLETED and (not s.reason or s.image_state is Image.GONE):
@@ -253,7 +258,7 @@ def _on_preparing_tick(s: Outgoing, event: object, now: float) -> _Step:
     if now - s.begun >= PREPARE_LIMIT:
         return _fail_unstopped(s, f"the destination was not ready within {PREPARE_LIMIT:.0f} s", now)
     if now - s.since < SILENCE_LIMIT:
-        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+        return Step(s, (_wake_at_limit(s, now),))
     return _fail_unstopped(s, f"the destination said nothing for {SILENCE_LIMIT:.0f} s while preparing", now)
 
 
@@ -368,7 +373,7 @@ def _on_lease_lapsed_while_stopping(s: Outgoing, event: object, now: float) -> _
 
 def _on_stopping_tick(s: Outgoing, event: object, now: float) -> _Step:
     if now - s.since < SILENCE_LIMIT:
-        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+        return Step(s, (_wake_at_limit(s, now),))
     reason = f"QEMU did not stop the guest within {SILENCE_LIMIT:.0f} s"
     return _resume(_broken(replace(s, reason=reason), reason), now)
 
@@ -455,7 +460,7 @@ def _on_lease_lapsed_when_given(s: Outgoing, event: object, now: float) -> _Step
 
 def _on_tick_after_stop(s: Outgoing, event: object, now: float) -> _Step:
     if now - s.since < s.rest_limit:
-        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
+        return Step(s, (_wake_at_limit(s, now, s.rest_limit),))
     reason = f"the rest of the memory did not get across within {s.rest_limit:.0f} s after the stop"
     broken = _broken(s, reason)
     if s.phase is Phase.GIVEN:

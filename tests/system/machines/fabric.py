@@ -6,11 +6,13 @@
                   eth1 10.77.1.1 ──┼── bridges in a ──┼── eth1 10.77.1.2
                                    └── switch of its own
 
-A cut is silent, as a pulled cable is: packets are dropped on both ways and nobody is told. All namespaces have names
-that no other run has, and are removed with everything that runs in them when the fabric is closed.
+A cut is silent, as a dead switch between two others is: packets are dropped on both ways and nobody is told. A cable
+that is pulled takes the carrier away. Links can be made slow and lossy. All namespaces have names that no other run
+has, and are removed with everything that runs in them when the fabric is closed.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,12 +143,67 @@ class Machine:
             else:
                 device = "iifname" if hook == "input" else "oifname"
                 rules.append(f'add rule {chain} {device} != "lo" drop')
-        subprocess.run([*self.prefix, "nft", "-f", "-"], input="\n".join(rules), text=True, check=True)
+        self._nft(rules)
+
+    def cut_but(self, address: str, port: int) -> None:
+        """Drop all TCP to and from an address but that of one port, at either end: what passes there goes on."""
+        rules = [f"add table {TABLE}"]
+        for hook, side in (("input", "saddr"), ("output", "daddr")):
+            chain = f"{TABLE} {hook}"
+            rules.append(f"add chain {chain} {{ type filter hook {hook} priority 0 ; }}")
+            rules += [f"add rule {chain} ip {side} {address} tcp {end} {port} accept" for end in ("sport", "dport")]
+            rules.append(f"add rule {chain} ip {side} {address} meta l4proto tcp drop")
+        self._nft(rules)
+
+    def lose(self, share: float, network: int = 0) -> None:
+        """Lose a share of all packets that come in from a network, each by its own chance.
+
+        The sender's packets are made as small as on a real cable first: the kernel would pass on 64 KiB at a time, and
+        lose them at a time.
+        """
+        for machine in self._fabric.machines.values():
+            _ip("-n", machine.namespace, "link", "set", f"eth{network}", "gso_max_segs", "1")
+        chain = f"{TABLE} loss"
+        dice = f"numgen random mod 10000 < {round(share * 10_000)}"
+        self._nft(
+            [
+                f"add table {TABLE}",
+                f"add chain {chain} {{ type filter hook input priority -1 ; }}",
+                f'add rule {chain} iifname "eth{network}" {dice} counter drop',
+            ]
+        )
+
+    def lost(self) -> int:
+        """How many packets `lose` has lost until now."""
+        listed = self.run(["nft", "list", "chain", *TABLE.split(), "loss"]).stdout
+        found = re.search(r"packets (\d+)", listed)
+        return 0 if found is None else int(found[1])
+
+    def limit(self, bits_per_second: int, network: int = 0) -> None:
+        """Send no faster into a network than this, headers included."""
+        shape(self.namespace, f"eth{network}", bits_per_second)
+
+    def unlimit(self, network: int = 0) -> None:
+        """Send as fast as the computer can, again."""
+        command = ["tc", "-n", self.namespace, "qdisc", "del", "dev", f"eth{network}", "root"]
+        subprocess.run(command, check=False, capture_output=True)
+
+    def unplug(self, network: int = 0) -> None:
+        """Pull the cable to a network: there is no carrier any more."""
+        _ip("-n", self._fabric.switch, "link", "set", f"p{self.number}n{network}", "down")
+
+    def plug(self, network: int = 0) -> None:
+        """Put the cable back."""
+        _ip("-n", self._fabric.switch, "link", "set", f"p{self.number}n{network}", "up")
 
     def heal(self) -> None:
-        """Mend every cut."""
-        rules = f"add table {TABLE}\ndelete table {TABLE}"
-        subprocess.run([*self.prefix, "nft", "-f", "-"], input=rules, text=True, check=True)
+        """Mend every cut and loss, and have every cable in its place."""
+        self._nft([f"add table {TABLE}", f"delete table {TABLE}"])
+        for network in range(len(self._fabric.networks)):
+            self.plug(network)
+
+    def _nft(self, rules: Sequence[str]) -> None:
+        subprocess.run([*self.prefix, "nft", "-f", "-"], input="\n".join(rules), text=True, check=True)
 
 
 class Fabric:
@@ -156,16 +213,17 @@ class Fabric:
         """Have machines of these names; the first has the addresses that end in 1, or in another number."""
         self.networks = tuple(networks)
         self.prefix = f"q{os.getpid():x}{time.monotonic_ns() & 0xFFFFF:x}"
-        self._switch = f"{self.prefix}sw"
+        self.switch = f"{self.prefix}sw"
+        """The namespace of the switch."""
         self.machines = {name: Machine(self, name, number) for number, name in enumerate(names, start=first)}
 
     def __enter__(self) -> Self:
         """Make everything."""
         try:
-            _ip("netns", "add", self._switch)
+            _ip("netns", "add", self.switch)
             for network in range(len(self.networks)):
-                _ip("-n", self._switch, "link", "add", f"br{network}", "type", "bridge")
-                _ip("-n", self._switch, "link", "set", f"br{network}", "up")
+                _ip("-n", self.switch, "link", "add", f"br{network}", "type", "bridge")
+                _ip("-n", self.switch, "link", "set", f"br{network}", "up")
             for machine in self.machines.values():
                 self._plug(machine)
         except BaseException:
@@ -182,7 +240,7 @@ class Fabric:
         for machine in self.machines.values():
             machine.kill_everything()
             subprocess.run(["ip", "netns", "del", machine.namespace], capture_output=True, check=False)
-        subprocess.run(["ip", "netns", "del", self._switch], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", self.switch], capture_output=True, check=False)
 
     def __getitem__(self, name: str) -> Machine:
         """Give a machine."""
@@ -195,10 +253,18 @@ class Fabric:
         for network in range(len(self.networks)):
             port = f"p{machine.number}n{network}"
             device = f"eth{network}"
-            _ip("-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", device, "netns", name)
-            _ip("-n", self._switch, "link", "set", port, "master", f"br{network}", "up")
+            _ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", device, "netns", name)
+            _ip("-n", self.switch, "link", "set", port, "master", f"br{network}", "up")
             _ip("-n", name, "addr", "add", f"{machine.address(network)}/24", "dev", device)
             _ip("-n", name, "link", "set", device, "up")
+
+
+def shape(namespace: str, device: str, bits_per_second: int) -> None:
+    """Let a device send no faster than this. Raises CalledProcessError when the kernel has no token bucket filter."""
+    burst = max(128 << 10, bits_per_second // 8000)  # a millisecond's worth
+    shaper = ["tbf", "rate", f"{bits_per_second}bit", "burst", str(burst), "latency", "20ms"]
+    command = ["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", *shaper]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _ip(*words: str) -> None:

@@ -40,9 +40,18 @@ class MachineCluster(ClusterUnderTest):
     """The cluster."""
 
     def __init__(
-        self, directory: Path, runtime: Path, fabric: Fabric, etcd: EtcdCluster, environment: Mapping[str, str]
+        self,
+        directory: Path,
+        runtime: Path,
+        fabric: Fabric,
+        etcd: EtcdCluster,
+        environment: Mapping[str, str],
+        nodes: Sequence[str] = NODES,
+        peers_network: int = 0,
     ) -> None:
         super().__init__(directory)
+        self.nodes = tuple(nodes)
+        self._peers_network = peers_network
         self.fabric = fabric
         self.etcd = etcd
         self._runtime = runtime
@@ -54,11 +63,12 @@ class MachineCluster(ClusterUnderTest):
 
     # --- making it -------------------------------------------------------------------------------------------------
 
-    def make(self, nodes: Sequence[str] = NODES, *, settings: Sequence[str] = ()) -> None:
+    def make(self, nodes: Sequence[str] = (), *, settings: Sequence[str] = ()) -> None:
         """Create the cluster on the first node, let the others join, start every daemon.
 
         ``settings`` are lines for every node's configuration, written before its daemon is started.
         """
+        nodes = nodes or self.nodes
         first, *others = nodes
         self._write_addresses(nodes)
         etcd = self.etcd
@@ -83,6 +93,7 @@ class MachineCluster(ClusterUnderTest):
 
     def _place(self, node: str) -> list[str | Path]:
         address = self.fabric[node].address()
+        peers = self.fabric[node].address(self._peers_network)
         place = self.state(node)
         place.mkdir(parents=True, exist_ok=True)
         return [
@@ -91,7 +102,7 @@ class MachineCluster(ClusterUnderTest):
             "--listen",
             f"{address}:{HTTPS_PORT}",
             "--peers",
-            f"{address}:{PEERS_PORT}",
+            f"{peers}:{PEERS_PORT}",
             "--state",
             place,
             "--runtime",
@@ -127,7 +138,7 @@ class MachineCluster(ClusterUnderTest):
         return self._runtime / node.removeprefix("node")
 
     def runtimes(self) -> list[Path]:
-        return [self.runtime(node) for node in NODES]
+        return [self.runtime(node) for node in self.nodes]
 
     def machine(self, node: str) -> Machine:
         return self.fabric[node]
@@ -166,7 +177,7 @@ class MachineCluster(ClusterUnderTest):
 
     def wait_up(self, *nodes: str) -> None:
         """Wait until nodes are up in their own eyes and in the others'."""
-        for node in nodes or NODES:
+        for node in nodes or self.nodes:
             self.wait(lambda node=node: self.node_state(node, node) is NodeState.UP, UP, f"{node} is up")  # type: ignore[misc]
             self.wait(lambda node=node: self.node_state(node) is NodeState.UP, UP, f"{node} is seen up")  # type: ignore[misc]
 
@@ -181,7 +192,7 @@ class MachineCluster(ClusterUnderTest):
             else:
                 member.start()
         self.etcd.wait_healthy()
-        for node in NODES:
+        for node in self.nodes:
             lock = self.state(node) / DAEMON_LOCK
             if lock_is_held(lock):
                 self.signal_daemon(node, signal.SIGCONT)
@@ -197,6 +208,7 @@ class MachineCluster(ClusterUnderTest):
             return True
 
         self.wait(removed, UP, f"{name} is deleted")
+        self._vm_ids.pop(name, None)
 
     def vm_id(self, name: str) -> str:
         if name not in self._vm_ids:
@@ -222,7 +234,7 @@ class MachineCluster(ClusterUnderTest):
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        for node in NODES:
+        for node in self.nodes:
             if node in self.fabric.machines:
                 self.fabric[node].kill_everything()
         for daemon in self._daemons:
@@ -237,13 +249,17 @@ def machines(
     etcd_on_nodes: bool = False,
     environment: Mapping[str, str] | None = None,
     settings: Sequence[str] = (),
+    nodes: Sequence[str] = NODES,
+    members: Sequence[str] = MEMBERS,
+    peers_network: int = 0,
 ) -> Iterator[MachineCluster]:
     """Three machines with daemons, and three members of etcd, on machines of their own unless said otherwise.
 
-    `environment`: what every daemon has in its environment besides; `settings`: lines for every node's configuration.
+    `environment`: what every daemon has in its environment besides; `settings`: lines for every node's configuration;
+    `peers_network`: on which network the nodes speak to each other and send memory, clients and etcd are on the first.
     """
-    hosts = NODES if etcd_on_nodes else MEMBERS
-    names = NODES if etcd_on_nodes else (*NODES, *MEMBERS)
+    hosts = nodes if etcd_on_nodes else members
+    names = nodes if etcd_on_nodes else (*nodes, *members)
     runtime = Path(tempfile.mkdtemp(prefix="qm"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -251,7 +267,7 @@ def machines(
             places = [Place(fabric[host].address(), fabric[host].prefix) for host in hosts]
             etcd = EtcdCluster(directory / "etcd", places)
             etcd.start()
-            cluster = MachineCluster(directory, runtime, fabric, etcd, environment or {})
+            cluster = MachineCluster(directory, runtime, fabric, etcd, environment or {}, nodes, peers_network)
             try:
                 cluster.make(settings=settings)
                 yield cluster

@@ -7,115 +7,59 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.system.machines.fabric import why_not
+from tests.system.machines.guests import BEATS, LIMIT, Guest, Points, guest_of
 from tests.system.machines.machine_cluster import MEMBERS, NODES, MachineCluster, machines
-from tests.system.machines.observer import lives, two_copies
 from tests.waiting import slowness
 
-from quorate.clusapi.json_types import JsonObject
 from quorate.clusapi.states import MigrationState, NodeState, VmState
 from quorate.engine.fault_points import VARIABLE, Point
-from quorate.hypervisor.serial_watch import SerialWatch
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
-LIMIT = 120.0
 LEASE = 5
 """Seconds, the cluster's default."""
-"""Seconds within which everything must have settled; a failover takes six or seven."""
-BEATS = 50
-"""Counts after which a guest is known to run: half a second."""
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCluster]:
     directory = tmp_path_factory.mktemp("machines")
-    points = directory / "points"
-    points.mkdir()
-    with machines(directory / "cluster", environment={VARIABLE: str(points)}) as made:
+    points = Points(directory / "points")
+    with machines(directory / "cluster", environment={VARIABLE: str(points.directory)}) as made:
         yield made
 
 
+@pytest.fixture
+def points(cluster: MachineCluster) -> Points:
+    return Points(cluster.directory.parent / "points")
+
+
 @pytest.fixture(autouse=True)
-def whole(cluster: MachineCluster) -> Iterator[None]:
+def whole(cluster: MachineCluster, points: Points) -> Iterator[None]:
     """Begin with everything up, and leave it so whatever happened."""
     cluster.make_whole()
     yield
-    _points(cluster, "*")
-
-
-def _points(cluster: MachineCluster, node: str) -> None:
-    """Let the daemons pass where they are held."""
-    for path in (cluster.directory.parent / "points").glob(f"{node}.*"):
-        path.unlink()
-
-
-def _hold(cluster: MachineCluster, node: str, point: Point) -> Path:
-    """Hold a daemon at a point; the file that appears when it has come there."""
-    directory = cluster.directory.parent / "points"
-    (directory / f"{node}.{point.value}.hold").touch()
-    return directory / f"{node}.{point.value}.reached"
-
-
-class Guest:
-    """One guest under watch on every machine."""
-
-    def __init__(self, cluster: MachineCluster, name: str, watch: SerialWatch) -> None:
-        self.cluster = cluster
-        self.name = name
-        self.watch = watch
-
-    def wait_runs(self, *nodes: str, since: float) -> float:
-        """Wait until it counts on one of these machines; the moment of its first word there."""
-        logs = {self.cluster.serial_log(self.cluster.vm_id(self.name), node) for node in nodes}
-
-        def beats() -> list[float]:
-            return [x.at for x in self.watch.lines if x.count is not None and x.source in logs and x.at > since]
-
-        self.cluster.wait(lambda: len(beats()) >= BEATS, LIMIT, f"{self.name} counts on {' or '.join(nodes)}")
-        return beats()[0]
-
-    def last_word(self, node: str) -> float:
-        log = self.cluster.serial_log(self.cluster.vm_id(self.name), node)
-        return max((line.at for line in self.watch.lines if line.source == log), default=0.0)
-
-    def check_one(self) -> None:
-        told = two_copies(self.watch.lines)
-        assert not told, f"two copies of {self.name} ran: {told}\n{lives(self.watch.lines)}"
-
-    def check_never_stopped(self, longest: float = 1.0) -> None:
-        report = self.watch.report()
-        assert report.continuous, f"{self.name} did not live on: {report}"
-        assert report.longest_gap < longest * slowness(), f"{self.name} stood still for {report.longest_gap:.2f} s"
+    points.release()
 
 
 @pytest.fixture
 def guest_on(cluster: MachineCluster) -> Iterator[Callable[[str, str], Guest]]:
     """Make guests that count on a node of choice; they are deleted afterwards."""
-    made: list[tuple[str, SerialWatch]] = []
+    made: list[str] = []
+    with ExitStack() as stack:
 
-    def make(name: str, node: str) -> Guest:
-        definition: JsonObject = {"name": name, "memory": "64M", "guest": {"kind": "builtin", "dirty_bytes": 4 << 20}}
-        cluster.call("CreateVirtualMachine", name=name, definition=definition, node=node)
-        vm_id = cluster.vm_id(name)
-        watch = SerialWatch(*(cluster.serial_log(vm_id, where) for where in NODES), poll=0.002).start()
-        made.append((name, watch))
-        cluster.call("OnlineGroup", group=name)
-        guest = Guest(cluster, name, watch)
-        guest.wait_runs(node, since=0.0)
-        return guest
+        def make(name: str, node: str) -> Guest:
+            made.append(name)
+            return stack.enter_context(guest_of(cluster, name, node))
 
-    try:
         yield make
-    finally:
-        for _, watch in made:
-            watch.stop()
-        cluster.make_whole()
-        for name, _ in made:
-            cluster.remove_vm(name)
+    cluster.make_whole()
+    for name in made:
+        cluster.remove_vm(name)
 
 
 Make = Callable[[str, str], Guest]
@@ -219,15 +163,17 @@ PHASES: dict[str, tuple[tuple[str, Point], ...]] = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_the_link_is_cut_in_a_phase_of_a_migration(cluster: MachineCluster, guest_on: Make, phase: str) -> None:
+def test_the_link_is_cut_in_a_phase_of_a_migration(
+    cluster: MachineCluster, points: Points, guest_on: Make, phase: str
+) -> None:
     """Both ends still reach the database; the guest goes on at one of them."""
     name = f"cut-{phase.replace(' ', '-')}"
     guest = guest_on(name, "node1")
-    reached = [_hold(cluster, node, point) for node, point in PHASES[phase]]
+    reached = [points.hold(node, point) for node, point in PHASES[phase]]
     cluster.call("MoveGroup", group=name, destination="node2")
     cluster.wait(lambda: all(path.exists() for path in reached), LIMIT, f"the migration comes to {phase}")
     cluster.machine("node1").cut(cluster.machine("node2").address())
-    _points(cluster, "*")
+    points.release()
     began = time.monotonic()
     time.sleep(6.0)  # longer than every patience but that of dropping a guest
     cluster.machine("node1").heal()

@@ -64,6 +64,7 @@ _POLL: Final = 0.01
 _SILENT_TRANSFER: Final = 10.0  # a file that has not grown for so long will not
 _LATE_MEASUREMENT: Final = 2.0  # so much longer than asked for may a measurement of the dirty rate take
 _BETWEEN_ANSWERS: Final = 60.0  # QEMU answers once in 128 MiB while it loads
+_CANCEL_ANSWER: Final = 0.1  # a QEMU whose main loop turns answers within a millisecond
 _ANNOUNCE: Final = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds
 
 
@@ -326,8 +327,20 @@ class QemuInstance:
         self._switch_over_if_ready()
 
     async def migrate_cancel(self) -> None:
-        """Give the transfer up."""
-        await self._monitor.execute("migrate_cancel")
+        """Give the transfer up, also one over a link that takes nothing any more.
+
+        QEMU breaks the first channel only; a thread that waits for another one to take its bytes waits for as long as
+        TCP tries, a quarter of an hour. If that is the last of the memory, it waits under QEMU's big lock: no command
+        is answered, `cont` neither. `yank` breaks every channel, and is heard all the same.
+        """
+        cancelling = asyncio.ensure_future(self._monitor.execute("migrate_cancel"))
+        try:
+            await asyncio.wait((cancelling,), timeout=_CANCEL_ANSWER)
+            with suppress(FaultError):  # it is over already: there is nothing to break
+                await self._monitor.execute("yank", {"instances": [{"type": "migration"}]}, oob=True)
+            await cancelling
+        finally:
+            cancelling.cancel()
 
     async def throttle(self, percent: int) -> None:
         """Set what QEMU shall throttle to when it next may."""

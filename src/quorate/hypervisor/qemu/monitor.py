@@ -129,16 +129,21 @@ class Monitor:
         ]
 
     async def execute(
-        self, command: str, arguments: Mapping[str, object] | None = None, deadline: float = COMMAND_DEADLINE
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        deadline: float = COMMAND_DEADLINE,
+        *,
+        oob: bool = False,
     ) -> object:
-        """Run one command and return its answer.
+        """Run one command and return its answer; ``oob``: past all others, even while QEMU's main loop stands.
 
         Raises HypervisorGone when the process has ended, FaultError ERROR_TIMEOUT when no answer came in time (it is
         not known whether the command was carried out), FaultError ERROR_GEN_FAILURE when QEMU refused.
         """
         try:
             async with asyncio.timeout(deadline):
-                answer = await self._client.execute(command, arguments)
+                answer = await self._client.execute(command, arguments, oob=oob)
         except TimeoutError:
             raise self._late(f"an answer to {command}", deadline) from None
         except ExecuteError as error:
