@@ -251,6 +251,29 @@ def test_stop_stops_and_is_idempotent(run: Scenario) -> None:
     run(body)
 
 
+def test_what_a_guest_does_with_its_memory_is_seen_from_outside(run: Scenario) -> None:
+    async def body(bench: Bench) -> None:
+        instance = await bench.launch("a", guest=BUSY)
+        before = await instance.vcpu_seconds()
+        assert (await instance.memory_written(0.05)).written == 0, "nothing runs yet"
+        await instance.cont()
+        deadline = time.monotonic() + 10 * PATIENCE
+        used = 48 << 20  # filled and written to
+        while (seen := await instance.memory_in_use()).in_use < used - (2 << 20):
+            assert not seen.trouble
+            assert time.monotonic() < deadline
+        assert seen.in_use < used + (9 << 20)
+        watched = await instance.memory_written(0.2)
+        while not watched.written and time.monotonic() < deadline:  # a busy machine hardly lets it run
+            watched = await instance.memory_written(0.2)
+        assert not watched.trouble
+        assert watched.seconds >= 0.2
+        assert 0 < watched.written <= (17 << 20), "no more than its working set"
+        assert await instance.vcpu_seconds() > before, "it gets on"
+
+    run(body)
+
+
 def test_quit_ends_it_and_leaves_only_the_serial_log(run: Scenario) -> None:
     async def body(bench: Bench) -> None:
         instance = await bench.launch("a")

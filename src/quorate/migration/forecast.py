@@ -15,7 +15,7 @@ from quorate.clusapi.json_types import JsonValue
 from quorate.migration.convergence import Convergence, Sample, Verdict, pause_until_next
 from quorate.migration.policy import Policy
 
-START_SECONDS: Final = 0.35
+START_SECONDS: Final = 0.25
 """From the request until a destination's QEMU listens, as long as no move between the two nodes has told."""
 END_SECONDS: Final = 0.03
 """From the running guest at the destination until the source knows."""

@@ -5,19 +5,24 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
 from quorate.cli.main import run
 from quorate.client.blocking import BlockingClient
-from quorate.clusapi.errors import CallerError
+from quorate.client.objects import connect
+from quorate.clusapi.errors import CallerError, RefusalError
 from quorate.clusapi.identity import NodeId, SessionId
 from quorate.clusapi.json_types import JsonObject, json_objects
 from quorate.clusapi.states import NodeState
 from quorate.clusapi.status import Status
 from quorate.database.migration_history import Arrival, Departure, Result
+from quorate.engine.foresight import Foretold
+from quorate.engine.outgoing_migrations import DryRun
 from quorate.engine.selection import Judged
+from quorate.migration.forecast import Forecast, Range, Word
 from quorate.migration.preflight import Candidate
 from quorate.migration.rules import Finding
 
@@ -134,6 +139,86 @@ def remember(world: FakeWorld, number: int, hours: float, result: Result = Resul
     asyncio.run(database.migrations.add_departure(session, departure))
     if result is Result.MOVED:
         asyncio.run(database.migrations.add_arrival(session, Arrival(group, "web1", "node1", "node2", ended, 0.004)))
+
+
+# --- what would be ---------------------------------------------------------------------------------------------------
+
+
+def foretold(**changes: object) -> Foretold:
+    """A forecast of a guest of 512 MiB over 1 Gb/s."""
+    figures: dict[str, Any] = {
+        "word": Word.CONVERGES,
+        "policy": "default",
+        "mode": "pre-copy, 2 channels",
+        "total": Range(3.4, 4.25, 5.1),
+        "gap": Range(0.07, 0.103, 0.134),
+        "passes": Range(5.0, 6.0, 7.0),
+        "transferred": Range(4e8, 5e8, 6e8),
+    }
+    known: JsonObject = {
+        "memory": 512 << 20,
+        "in_use": 320 << 20,
+        "dirty_bytes_per_second": {"likely": 60e6},
+        "working_set": {"likely": 64 << 20},
+        "link_bytes_per_second": {"likely": 119e6},
+        "past_moves": 3,
+        "writing": "watched for 4.2 s, 0 s ago",
+        "link": "tried 5 s ago",
+    }
+    return Foretold(Forecast(**(figures | changes)), known)
+
+
+def test_a_dry_run_shows_each_figure_with_its_range_and_where_it_comes_from(world: FakeWorld, shell: Shell) -> None:
+    world.dry_run = DryRun("node2", (Finding.ok("node up", "up"), DOUBT), None, foretold())
+    code, out, _ = shell("vm", "migrate", "web1", "--to", "node2", "--dry-run")
+    assert code == 0
+    assert out.startswith('"web1" from node1 to node2: converges')
+    assert all(word in out for word in ("4.25 s", "3.40 s", "5.10 s", "103 ms", "policy default", "3 earlier moves"))
+    assert "Note: the clock of node2 is 2.0 s ahead" in out
+    assert max(map(len, out.splitlines())) <= 100
+    told = json.loads(shell("vm", "migrate", "web1", "--dry-run", "--json")[1])
+    assert told["forecast"]["seconds"] == {"low": 3.4, "likely": 4.25, "high": 5.1}
+    assert told["forecast"]["gap_ms"]["likely"] == 103.0
+    assert (told["destination"], told["status"]) == ("node2", 0)
+
+
+def test_a_dry_run_that_foretells_no_end_says_why(world: FakeWorld, shell: Shell) -> None:
+    sentence = "it will not converge under the policy gentle, because …; it would under default"
+    hopeless = foretold(word=Word.WILL_NOT, policy="gentle", gap=Range.exactly(0.0), sentence=sentence)
+    world.dry_run = DryRun("node2", (), None, hopeless)
+    code, out, _ = shell("vm", "migrate", "web1", "--dry-run")
+    assert code == 1
+    assert "it would under default" in " ".join(out.split())
+    assert "until it is given up" in out
+    assert "gap" not in out
+    world.dry_run = DryRun("node2", (), None, Foretold(None, {}, "it is not known how fast it writes its memory"))
+    code, out, _ = shell("vm", "migrate", "web1", "--dry-run")
+    assert code == 0
+    assert "nothing is foretold: it is not known how fast" in " ".join(out.split())
+
+
+def test_a_dry_run_is_refused_as_the_move_would_be_with_every_rule_that_fails(world: FakeWorld, shell: Shell) -> None:
+    world.dry_run = DryRun("node3", (Finding.ok("node up", "up"), BROKEN, SMALL), BROKEN.error(), None)
+    code, out, err = shell("vm", "migrate", "web1", "--to", "node3", "--dry-run")
+    assert code == 1
+    assert "node3: no disk" in err
+    assert "5953" in err
+    assert all(word in out for word in ("disks", "free memory", "mend the disks"))
+    assert "node up" not in out
+
+
+async def _forecast_by_object(world: FakeWorld) -> JsonObject:
+    async with connect(str(world.directory)) as cluster:
+        return await (await cluster.virtual_machine("web1")).forecast_migration("node2")
+
+
+def test_the_object_raises_what_start_would(world: FakeWorld) -> None:
+    world.dry_run = DryRun("node2", (), None, foretold())
+    assert asyncio.run(_forecast_by_object(world))["verdict"] == "converges"
+    world.dry_run = DryRun("node2", (SMALL,), SMALL.error(), None)
+    with pytest.raises(RefusalError) as refused:
+        asyncio.run(_forecast_by_object(world))
+    assert refused.value.status == FULL
 
 
 def test_migrations_are_listed_as_people_ask_for_them(world: FakeWorld, shell: Shell) -> None:
