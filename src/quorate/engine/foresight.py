@@ -297,7 +297,7 @@ def _needs_longest(looks: list[Look], speed: Speed | None) -> bool:
     if len(looks) < 2:
         return False
     first, second = (look.written / look.seconds for look in looks)
-    return second >= 0.7 * first and second > (0.0 if speed is None else _WRITES_LITTLE * speed.bytes_per_second)
+    return second >= 0.4 * first and second > (0.0 if speed is None else _WRITES_LITTLE * speed.bytes_per_second)
 
 
 def _outcome(past: PastMigration) -> Outcome | None:

@@ -6,9 +6,10 @@ the likely and the worst of what is known; what the last moves between the two n
 foretold of them corrects it. Sizes are bytes, times seconds, rates bytes per second.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import log
 from typing import Final, Protocol, Self
 
 from quorate.clusapi.json_types import JsonValue
@@ -31,8 +32,10 @@ TOTAL_SPREAD: Final = 0.2
 GAP_SPREAD: Final = 0.3
 LEAST_TOTAL_SPREAD: Final = 0.2
 LEAST_GAP_SPREAD: Final = 0.015
-_LINEAR: Final = 0.8
-"""A guest that wrote less than this share of what its rate would make has come round: it has a working set."""
+_BENT: Final = 0.85
+"""A guest that wrote less than this share of what its rate would make may have come round: it has a working set."""
+_NOTHING: Final = 1 << 18
+"""Bytes about which no look can tell."""
 _NEAR_THE_END: Final = 0.05
 """Seconds of a pass over which the play does not leap."""
 POST_COPY_HAND_OVER: Final = 0.03
@@ -107,24 +110,57 @@ class Inputs:
 def estimate_writing(looks: Sequence[Look], in_use: int) -> Writing | None:
     """Tell how a guest writes from looks of different lengths; None without any.
 
-    A longer look tells more exactly how fast it writes, until the guest comes round to pages that it has written
-    already: from then on it tells over how much memory it writes.
+    Within a look it writes at its rate, until it has come round to pages that it has written already: from then on a
+    look tells over how much memory it writes. Where that bend is, is what fits the looks best.
     """
     ordered = sorted((look for look in looks if look.seconds > 0), key=lambda look: look.seconds)
     if not ordered:
         return None
-    rate, working_set = ordered[0].written / ordered[0].seconds, 0.0
-    for look in ordered[1:]:
-        if look.written < _LINEAR * rate * look.seconds:
-            working_set = look.written
-            break
-        rate = look.written / look.seconds
+    bends = [_bend(ordered, number) for number in range(1, len(ordered) + 1)]
+    rate, working_set = min((bend for bend in bends if bend is not None), key=lambda bend: bend.misfit).found
     longest = ordered[-1]
     noise = 0.1 * rate + (1 << 20) / longest.seconds  # QEMU tells whole MiB per second, by a sample of the pages
     around = Range(max(0.0, rate - noise), rate, rate + noise)
-    if working_set:
-        return Writing(around, Range(0.85 * working_set, working_set, min(in_use, 1.15 * working_set)))
-    return Writing(around, Range(min(in_use, longest.written), in_use, in_use))
+    if working_set is None:
+        return Writing(around, Range(min(in_use, longest.written), in_use, in_use))
+    return Writing(around, Range(0.85 * working_set, working_set, max(working_set, min(in_use, 1.15 * working_set))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bend:
+    """A rate and a working set (None: it has not come round), and how badly they fit the looks."""
+
+    found: tuple[float, float | None]
+    misfit: float
+
+
+def _bend(looks: Sequence[Look], first_round: int) -> _Bend | None:
+    """Suppose that the guest has come round in this look and all longer ones; None where that cannot be."""
+    before, after = looks[:first_round], looks[first_round:]
+    rate = _middle(before, lambda look: look.written / look.seconds)
+    if not after:
+        return _Bend((rate, None), _misfit(before, lambda look: rate * look.seconds))
+    working_set = _middle(after, lambda look: look.written)
+    if working_set >= _BENT * rate * after[0].seconds:
+        return None
+    return _Bend(
+        (rate, working_set),
+        _misfit(before, lambda look: rate * look.seconds) + _misfit(after, lambda _: working_set),
+    )
+
+
+def _middle(looks: Sequence[Look], value: Callable[[Look], float]) -> float:
+    weights = [_weight(look) for look in looks]
+    return sum(weight * value(look) for weight, look in zip(weights, looks, strict=True)) / sum(weights)
+
+
+def _misfit(looks: Sequence[Look], expected: Callable[[Look], float]) -> float:
+    return sum(_weight(look) * log((look.written + _NOTHING) / (expected(look) + _NOTHING)) ** 2 for look in looks)
+
+
+def _weight(look: Look) -> float:
+    """A short look sees few pages."""
+    return min(1.0, look.seconds**2)
 
 
 # --- what is foretold ------------------------------------------------------------------------------------------------
