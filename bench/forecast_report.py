@@ -112,16 +112,8 @@ def _guests(made: Sequence[Record]) -> str:
     for one in made:
         by_guest.setdefault(one.guest, []).append(one)
     head = (
-        "link Mb/s",
-        "used MiB",
-        "writes",
-        "moves",
-        "arrived",
-        "verdict right",
-        "total s",
-        "gap ms",
-        "passes",
-        "MiB",
+        *("link Mb/s", "policy", "used MiB", "writes", "moves", "arrived", "verdict right"),
+        *("total s", "gap ms", "passes", "MiB"),
     )
     return table(head, [_row(moves) for moves in by_guest.values()])
 
@@ -135,6 +127,7 @@ def _row(moves: Sequence[Record]) -> tuple[str, ...]:
     gap = f"{middle('foretold_gap', 1000, '{:.0f}')} / {middle('gap', 1000, '{:.0f}')}" if arrived else ""
     return (
         str(one.link),
+        one.policy,
         f"{one.used} of {one.memory}",
         f"{one.writes} MB/s over {one.written} MiB",
         str(len(moves)),

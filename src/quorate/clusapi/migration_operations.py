@@ -46,7 +46,8 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
                 "forecast",
                 _T.OBJECT,
                 "empty where START would refuse. verdict (converges, may not converge, will not converge), policy, "
-                "mode, seconds, gap_ms, passes and bytes as {low, likely, high}, sentence (why it would not converge), "
+                "mode, throttle (percent for which the guest would be held back), seconds, gap_ms, passes and bytes as "
+                "{low, likely, high}, sentence (why it would not converge), "
                 "would (the policies under which it would), known (what it was made from); or only absent: why "
                 "nothing is foretold",
             ),

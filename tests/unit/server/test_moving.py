@@ -176,6 +176,8 @@ def test_a_dry_run_shows_each_figure_with_its_range_and_where_it_comes_from(worl
     assert all(word in out for word in ("4.25 s", "3.40 s", "5.10 s", "103 ms", "policy default", "3 earlier moves"))
     assert "Note: the clock of node2 is 2.0 s ahead" in out
     assert max(map(len, out.splitlines())) <= 100
+    world.dry_run = DryRun("node2", (), None, foretold(throttle=60))
+    assert "its processors held back by 60 %" in shell("vm", "migrate", "web1", "--dry-run")[1]
     told = json.loads(shell("vm", "migrate", "web1", "--dry-run", "--json")[1])
     assert told["forecast"]["seconds"] == {"low": 3.4, "likely": 4.25, "high": 5.1}
     assert told["forecast"]["gap_ms"]["likely"] == 103.0

@@ -60,7 +60,9 @@ def _page(vm: str, node: str, destination: str, forecast: JsonObject) -> "Render
     )
     policy, mode = json_text(forecast, "policy"), json_text(forecast, "mode")
     why = f"{verdict}: {sentence}" if sentence else verdict
-    return Group(f"{head}: {why}", f"policy {policy}, {mode}", table, _basis(json_object(forecast, "known")))
+    held = json_int(forecast, "throttle")
+    how = f"policy {policy}, {mode}" + (f", its processors held back by {held} % in the end" if held else "")
+    return Group(f"{head}: {why}", how, table, _basis(json_object(forecast, "known")))
 
 
 def _cells(forecast: JsonObject, name: str, form: str) -> tuple[str, ...]:
