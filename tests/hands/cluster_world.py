@@ -17,7 +17,7 @@ from typing import cast
 
 from quorate.clusapi.events import EventRecord
 from quorate.clusapi.identity import GroupId, NodeId, ResourceId, VmId
-from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.json_types import JsonObject, json_text
 from quorate.clusapi.states import GroupStatus, NodeState, NodeStatus, ResourceState, VmState
 from quorate.cluster.observer import EndVerdict
 from quorate.database import keys
@@ -264,7 +264,7 @@ class SimNode:
             case "assess":
                 return await self.migrations.on_assess(Assess.from_json(body))
             case "sink":
-                return await self.migrations.on_sink()
+                return await self.migrations.on_sink(json_text(body, "address"))
             case "prepare":
                 await self.migrations.on_prepare(Prepare.from_json(body))
                 return {}

@@ -136,7 +136,7 @@ async def test_a_node_that_cannot_try_the_link_does_not_hinder(world: World) -> 
     one, two = await world.form(1024, 1024)
     vm = await world.vm("web1", one)
 
-    async def older() -> dict[str, JsonValue]:
+    async def older(address: str) -> dict[str, JsonValue]:
         raise FaultError(Status.ERROR_CALL_NOT_IMPLEMENTED, "this node does not know the message")
 
     two.migrations.on_sink = older  # type: ignore[method-assign]
@@ -188,10 +188,10 @@ async def test_two_dry_runs_at_once_share_what_they_see(world: World) -> None:
     sinks = 0
     opened = two.migrations.on_sink
 
-    async def counted() -> dict[str, JsonValue]:
+    async def counted(address: str) -> dict[str, JsonValue]:
         nonlocal sinks
         sinks += 1
-        return await opened()
+        return await opened(address)
 
     two.migrations.on_sink = counted  # type: ignore[method-assign]
     found = await asyncio.gather(dry_run(one, vm), dry_run(one, vm))

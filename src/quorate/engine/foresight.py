@@ -130,21 +130,22 @@ class Foresight:
         """
         async with self._looking:
             await self.recall()
-            trouble = await self._try_way(move.node, is_loaded)
+            trouble = await self._try_way(move, is_loaded)
             seen = self._seen.get(vm.group)
             if seen is None or seen.writing is None or time.monotonic() - seen.at > SEEN_LATELY:
                 seen = self._seen[vm.group] = await self._look(instance, self.speeds.of(move.node), is_moved)
             _require_not(is_moved)
         return await self._foretell(vm, move, trouble)
 
-    async def _try_way(self, node: NodeId, is_loaded: Callable[[], str]) -> str:
+    async def _try_way(self, move: Proposal, is_loaded: Callable[[], str]) -> str:
         """Try what the way carries, unless that is known; answers why it could not be tried."""
+        node = move.node
         if self.speeds.of(node, FRESH) is not None:
             return ""
         if sentence := is_loaded():
             return sentence
         try:
-            sink = await self._context.peers.call(node, "sink", {}, _CONNECT)
+            sink = await self._context.peers.call(node, "sink", {"address": move.transport.address}, _CONNECT)
         except ClusterError as error:
             return error.sentence
         speed, trouble = await try_speed(sink)

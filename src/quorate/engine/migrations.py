@@ -117,10 +117,10 @@ class Migrations(OutgoingMigrations):
         spawn(self._tasks, door.keep(), "the door for a trial of the way of memory")
         return opened
 
-    async def on_sink(self) -> dict[str, JsonValue]:
-        """Let another node try what the way of memory to here carries; answers where."""
-        sink = Sink()
-        opened = await sink.open(self.context.migration_host, self.context.paths.runtime)
+    async def on_sink(self, address: str) -> dict[str, JsonValue]:
+        """Let another node try what the way of memory to an address of this one carries; answers where."""
+        sink, own = Sink(), self.context.migration_host
+        opened = await sink.open(None if own is None else address or own, self.context.paths.runtime)
         spawn(self._tasks, sink.keep(), "the sink for a trial of the speed of a link")
         return opened
 

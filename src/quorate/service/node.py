@@ -346,7 +346,7 @@ class Node:
             case "assess":
                 return await self._migrations.on_assess(Assess.from_json(body))
             case "sink":
-                return await self._migrations.on_sink()
+                return await self._migrations.on_sink(json_text(body, "address"))
             case "prepare":
                 await self._migrations.on_prepare(Prepare.from_json(body))
                 return {}
