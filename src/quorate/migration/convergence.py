@@ -10,13 +10,13 @@ goes (`policy.py`):
 
 1. the allowed gap, which starts small, grows by half, up to the limit. Where even the best pass left more than the
    limit allows there is nothing to gain by steps: the rung is passed at once;
-2. the processors are held back, in two steps. QEMU does it when it next finds much dirty, so passes count from the
+2. the processors are held back, in steps. QEMU does it when it next finds much dirty, so passes count from the
    first one on in which the throttle was in force; they may make the gap short again;
 3. post-copy, where both sides were made ready for it;
 4. a stop that is longer than the limit, where somebody has consented to that;
 5. the end: the guest runs on here, at full speed, for QEMU takes its throttle off when a transfer ends.
 
-Whatever the guest would feel for long (all but 1, and the second step of 2) wants two fruitless passes in a row.
+Whatever the guest would feel for long (all but 1, and the later steps of 2) wants two fruitless passes in a row.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,9 +34,9 @@ PASSES_BEFORE_STOP: Final = 2
 """How fast the guest dirties its memory is known from the second pass on."""
 FRUITLESS_IN_ROW: Final = 2
 """Passes before anything is done that the guest would feel for long, or that cannot be taken back."""
-FIRST_THROTTLE: Final = 60
-"""Percent; the next step is the limit. A guest that writes its whole working set in each pass does not show how much
-faster it writes, and each step takes QEMU one to four passes."""
+THROTTLE_STEPS: Final = (60, 90)
+"""Percent; after them the limit. A guest that writes its whole working set in each pass does not show how much faster
+it writes, and each step takes QEMU one to four passes. Where post-copy may help, it is milder than more than these."""
 THROTTLE_SECONDS: Final = 6.0
 """Of passes, in which QEMU should have taken up a throttle: on the second look that comes a second after another."""
 THROTTLE_PASSES: Final = 3
@@ -161,6 +161,11 @@ class Convergence:
         """Seconds that the last transfer may take by now."""
         return min(self.widest_gap, self.gap_limit)
 
+    @property
+    def _throttle_most(self) -> int:
+        most = self.policy.throttle_most
+        return min(most, THROTTLE_STEPS[-1]) if self.may_post_copy else most
+
     def learn(self, sample: Sample) -> "Convergence":
         """Take in a sample: a fruitless pass leads to the next rung."""
         known = replace(self, is_throttle_new=False)
@@ -197,13 +202,13 @@ class Convergence:
         assert self.best_remaining is not None, "it was compared with"
         if sample.seconds_for(self.best_remaining) <= self.gap_limit and self.allowed_gap < self.gap_limit:
             return replace(self, widest_gap=self.allowed_gap * 1.5, fruitless_passes=0)
-        fruitless, most = self.fruitless_passes + 1, self.policy.throttle_most
+        fruitless, most = self.fruitless_passes + 1, self._throttle_most
         at_limit = replace(self, widest_gap=self.gap_limit, fruitless_passes=fruitless)
         if self.throttle >= most or (not self.throttle and fruitless < FRUITLESS_IN_ROW):
             return at_limit
         return replace(
             at_limit,
-            throttle=min(most, FIRST_THROTTLE) if not self.throttle else most,
+            throttle=min(most, *(step for step in THROTTLE_STEPS if step > self.throttle), 100),
             is_throttle_new=True,
             waits_for_throttle=True,
             waited_passes=0,

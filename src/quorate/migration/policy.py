@@ -56,17 +56,17 @@ POLICIES: Final = {
     for policy in (
         Policy("gentle", "the guest must feel nothing: a short gap or no move, at full speed", 0.1, 0, post_copy=False),
         Policy(
-            "default", "for most: slowed down for seconds if need be, or moved by post-copy", 0.3, 90, post_copy=True
+            "default", "for most: slowed down for seconds if need be, or moved by post-copy", 0.3, 96, post_copy=True
         ),
         Policy(
             "must-move",
             "the node goes down anyway: rather stopped for some seconds than not moved",
             0.3,
-            95,
+            96,
             post_copy=True,
             pause_limit=30.0,
         ),
-        Policy("never-postcopy", "as default, for guests that a broken link must never stop", 0.3, 90, post_copy=False),
+        Policy("never-postcopy", "as default, for guests that a broken link must never stop", 0.3, 96, post_copy=False),
     )
 }
 DEFAULT_POLICY: Final = POLICIES["default"]
