@@ -29,6 +29,7 @@ from quorate.hypervisor.contract import (
 )
 from quorate.hypervisor.definition import BuiltinGuest, VmDefinition, complete_definition
 from quorate.hypervisor.qemu.driver import QemuHypervisor, QemuSettings
+from quorate.hypervisor.qemu.host import has_zstd
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU")
 
@@ -45,6 +46,7 @@ class Lab:
 
     root: Path
     channels: int = 2
+    compressed: bool = False
     authorities: Authorities = field(default_factory=Authorities.make)
     vm_id: VmId = field(default_factory=lambda: VmId(str(uuid.uuid4())))
     instances: list[Instance] = field(default_factory=list)
@@ -61,7 +63,7 @@ class Lab:
         return MigrationTls(identity.nodes_ca, identity.certificate, identity.key, peer)
 
     def parameters(self, tls: MigrationTls | None) -> MigrationParameters:
-        return MigrationParameters(multifd_channels=self.channels, tcp_host=HOST, tls=tls)
+        return MigrationParameters(multifd_channels=self.channels, compressed=self.compressed, tcp_host=HOST, tls=tls)
 
     async def launch(self, place: str, launch: Launch) -> Instance:
         paths = self.paths(place)
@@ -263,5 +265,30 @@ def test_memory_is_saved_to_a_file_by_a_qemu_that_has_received_over_tls(run: Cal
         await loaded(destination)
         await destination.save(lab.root / "image")
         assert (lab.root / "image").read_bytes().startswith(_MAGIC)
+
+    run(body)
+
+
+@pytest.mark.skipif(not has_zstd(shutil.which("qemu-system-x86_64") or ""), reason="a QEMU without zstd")
+def test_memory_is_compressed_and_not_for_longer_than_it_is_wanted(run: Callable[..., None]) -> None:
+    """Once there and back: the QEMU that has received compressed sends as it is, and so at least twice as much."""
+
+    async def body(lab: Lab) -> None:
+        source, sent = await lab.source(), []
+        lab.compressed = True
+        there, uri = await lab.destination()
+        assert await lab.migrate(source, uri, lab.tls("1", HOST)) is MigrationStatus.COMPLETED
+        sent.append((await source.migration()).transferred)
+        await loaded(there)
+        await there.cont()
+        source.kill()
+        await source.wait_gone()
+        lab.compressed = False
+        back = await lab.launch("a", Incoming(prefault=False))
+        uri = await back.listen(lab.parameters(lab.tls("1", f"CN=2,O={INSTANCE}")))
+        assert await lab.migrate(there, uri, lab.tls("2", HOST)) is MigrationStatus.COMPLETED
+        sent.append((await there.migration()).transferred)
+        await loaded(back)
+        assert sent[0] * 1.5 < sent[1], sent
 
     run(body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,12 @@ from quorate.clusapi.json_types import JsonObject, json_object, json_objects, js
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.sqlite import SqliteStore
 from quorate.hypervisor.contract import VmPaths
+from quorate.hypervisor.qemu.host import has_zstd
 from quorate.hypervisor.serial_watch import SerialWatch
 
 DOORS = 'listen = "127.0.0.1:0"\npeers = "127.0.0.1:0"\ncertificates = "pki"\n'
 NODES = ("node1", "node2")
+ZSTD = has_zstd(shutil.which("qemu-system-x86_64") or "")
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +116,16 @@ def moves(cluster: PocketCluster, count: int = 2) -> tuple[JsonObject, ...]:
 
 
 def test_encryption_can_be_switched_off_and_made_a_must(cluster: PocketCluster, tmp_path: Path) -> None:
-    """With 2 nothing is refused here: both ends can. A preflight says what there is."""
+    """So can compression. With 2 nothing is refused here: both ends can. A preflight says what there is."""
     shell = Shell(tmp_path, cluster.directory)
     for wanted in (0, 2):
-        shell.run("cluster", "set", f"MigrationEncryption={wanted}")
+        shell.run("cluster", "set", f"MigrationEncryption={wanted}", f"MigrationCompression={wanted}")
         before = len(moves(cluster))
         destination = "node2" if cluster.owner("web1") == "node1" else "node1"
         shell.run("vm", "migrate", "web1", "--to", destination)
-        assert ("TLS" in json_text(moves(cluster, before + 1)[-1], "mode")) is (wanted == 2)
+        mode = json_text(moves(cluster, before + 1)[-1], "mode")
+        assert ("TLS" in mode) is (wanted == 2)
+        assert ("zstd" in mode) is (wanted == 2 and ZSTD)
         (node,) = cluster.call("AssessMove", vm="web1", destination=other(destination)).objects("nodes")
         measured = {json_text(one, "rule"): json_text(one, "measured") for one in json_objects(node, "findings")}
         assert measured["encryption"] == ("TLS" if wanted else "none")

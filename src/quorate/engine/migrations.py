@@ -31,7 +31,7 @@ from quorate.engine.path_probe import Door
 from quorate.engine.queue_link import QueueLink
 from quorate.engine.session import HAND_OVER_TOLD
 from quorate.engine.supervised import spawn
-from quorate.engine.transports import destination_tls, own_offer, wishes_of
+from quorate.engine.transports import CarriedSpeeds, destination_tls, own_offer, wishes_of
 from quorate.hypervisor import contract as hv
 from quorate.hypervisor.definition_json import parse_definition
 from quorate.hypervisor.pinned import Pinned
@@ -69,6 +69,7 @@ class Migrations(OutgoingMigrations):
     def prepare_sessions(self) -> None:
         """Begin with none."""
         self.outgoing = {}
+        self.links = CarriedSpeeds()
         self.incoming = {}
         self.recovering = set()
         self.queue = QueueLink(self.context)
@@ -176,7 +177,9 @@ class Migrations(OutgoingMigrations):
             wishes = wishes_of(context.view.snapshot)
             wanted = Wishes(Encryption.ALWAYS) if message.encrypted else wishes
             require((judge_encryption(wanted, Way(context.node_name, over_tcp=True)),))
-        return hv.MigrationParameters(multifd_channels=message.channels, tcp_host=host, tls=tls)
+        return hv.MigrationParameters(
+            multifd_channels=message.channels, compressed=message.compressed, tcp_host=host, tls=tls
+        )
 
     def _in_the_way(self, message: Prepare) -> asyncio.Event | None:
         """What an arriving VM has to wait for: its last migration away, or one to here that was just given up."""

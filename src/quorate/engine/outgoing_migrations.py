@@ -27,7 +27,7 @@ from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
 from quorate.engine.selection import Judged, Question, Selection, describe, was_started
 from quorate.engine.supervised import spawn
-from quorate.engine.transports import source_tls, wishes_of
+from quorate.engine.transports import CarriedSpeeds, source_tls, wishes_of
 from quorate.engine.virtual_machines import VirtualMachines
 from quorate.hosting.contract import Report
 from quorate.hypervisor import contract as hv
@@ -45,7 +45,7 @@ from quorate.migration.machine_rules import (
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Transport, plan_transport
+from quorate.migration.transport import Transport, Way, plan_transport
 from quorate.peers.messages import Prepare
 
 LOOK_PATIENCE: Final = 1.0
@@ -97,6 +97,7 @@ class OutgoingMigrations(VirtualMachines):
     chronicle: Chronicle
     foresight: Foresight
     outgoing: dict[GroupId, OutgoingSession]
+    links: CarriedSpeeds
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
 
@@ -209,10 +210,15 @@ class OutgoingMigrations(VirtualMachines):
         question = await self._question(vm, snapshot)
         chosen = await self._selection(vm, snapshot, question).choose(destination)
         assert chosen.way is not None, "who was chosen has answered"
-        transport = plan_transport(wishes_of(snapshot), chosen.way)
         session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
+        transport = self._transport(snapshot, node, chosen.way)
         followed = policy_of(snapshot, group_id, policy)
         return _Planned(session, node, question.definition, question.pinned, transport, followed)
+
+    def _transport(self, snapshot: ClusterSnapshot, node: NodeId, way: Way) -> Transport:
+        """Choose how memory goes to a node, with what is remembered of the link to it."""
+        link = self.links.speed(node, self.foresight.speeds.of(node))
+        return plan_transport(wishes_of(snapshot), replace(way, link=link))
 
     async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
         """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
@@ -272,7 +278,7 @@ class OutgoingMigrations(VirtualMachines):
         refusal = first_refusal(findings)
         if refusal is not None or question is None or judged.way is None:
             return DryRun(named.name, findings, None if refusal is None else refusal.error(), None)
-        transport = plan_transport(wishes_of(snapshot), judged.way)
+        transport = self._transport(snapshot, named.node, judged.way)
         instance, pinned = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned))
         foretold = await self.foresight.look_and_foretell(
             vm,
@@ -368,12 +374,14 @@ class OutgoingMigrations(VirtualMachines):
             pinned=plan.pinned,
             channels=transport.channels,
             encrypted=transport.encrypted,
+            compressed=transport.compressed,
             host=transport.address,
             transport=transport.describe(),
         )
         parameters = hv.MigrationParameters(
             max_bandwidth=transport.max_bandwidth,
             multifd_channels=transport.channels,
+            compressed=transport.compressed,
             may_throttle=plan.policy.throttle_most > 0,
             tls=source_tls(self.context, plan.destination) if transport.encrypted else None,
         )
@@ -438,6 +446,7 @@ class OutgoingMigrations(VirtualMachines):
         try:
             match brain.outcome:
                 case Outcome.DONE | Outcome.OVERTAKEN:
+                    self._learn_speed(session)
                     await self._tell_figures(session)
                     self._forget_source(session)
                     await self.on_left(vm.group)
@@ -460,6 +469,12 @@ class OutgoingMigrations(VirtualMachines):
             spawn(self._tasks, self.foresight.recall_soon(), "what was learnt from a migration")
         if vm.exited and vm.instance is not None:
             self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
+
+    def _learn_speed(self, session: OutgoingSession) -> None:
+        """What a migration got across, its link carries at least."""
+        if session.transport is not None:
+            brain, rate = session.brain, session.vm.progress.rate
+            self.links.learn(brain.destination, session.transport, brain.transferred, rate)
 
     async def _tell_figures(self, session: OutgoingSession) -> None:
         """Keep what the source measured: the destination knows nothing of it."""

@@ -1,18 +1,24 @@
 """What the choice of a transport goes by, and the certificates that a migration shows."""
 
 import os
+import time
 from typing import Final
 
 from quorate.clusapi.addresses import TCP, tcp_place
 from quorate.clusapi.identity import NodeId
-from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_int
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_float, json_int
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.context import EngineContext
+from quorate.engine.link_probe import Speed
 from quorate.hypervisor.transfer import MigrationTls
 from quorate.migration.path_rules import PathSight
-from quorate.migration.transport import Encryption, Way, Wishes
+from quorate.migration.transport import Compression, Encryption, Transport, Way, Wishes
 
 MIB: Final = 1 << 20
+ENOUGH: Final = 32 * MIB
+"""Bytes that a migration must have sent, so that its speed says something of the link."""
+LATELY: Final = 3600.0
+"""Seconds for which it does."""
 
 
 def wishes_of(snapshot: ClusterSnapshot) -> Wishes:
@@ -21,13 +27,22 @@ def wishes_of(snapshot: ClusterSnapshot) -> Wishes:
     encryption = properties.number("MigrationEncryption", Encryption.WHERE_POSSIBLE)
     return Wishes(
         encryption=Encryption(min(encryption, Encryption.ALWAYS)),
+        compression=Compression(
+            min(properties.number("MigrationCompression", Compression.WHERE_FASTER), Compression.ALWAYS)
+        ),
         max_bandwidth=properties.number("MigrationBandwidthLimit") * MIB,
     )
 
 
 def own_offer(context: EngineContext) -> dict[str, JsonValue]:
     """What this node can do as a destination, in its answer to `assess`."""
-    return {"encrypts": context.certificates is not None, "processors": os.cpu_count() or 1}
+    processors = os.cpu_count() or 1
+    return {
+        "encrypts": context.certificates is not None,
+        "processors": processors,
+        "idle": max(0.0, processors - os.getloadavg()[0]),
+        "compression": context.hypervisor.compression,
+    }
 
 
 def way_to(context: EngineContext, node: NodeId, offer: JsonObject, path: PathSight) -> Way:
@@ -41,6 +56,8 @@ def way_to(context: EngineContext, node: NodeId, offer: JsonObject, path: PathSi
         network=path.network,
         encrypts=json_flag(offer, "encrypts") and context.certificates is not None,
         processors=min(os.cpu_count() or 1, json_int(offer, "processors", 2)),
+        idle=min(json_float(own_offer(context), "idle"), json_float(offer, "idle")),
+        compression=context.hypervisor.compression if json_float(offer, "compression") else None,
     )
 
 
@@ -65,3 +82,30 @@ def _tls(context: EngineContext, peer: str) -> MigrationTls | None:
     if identity is None:
         return None
     return MigrationTls(identity.nodes_ca, identity.certificate, identity.key, peer)
+
+
+class CarriedSpeeds:
+    """What migrations from here have got across, by their destination: links are measured by what they are for.
+
+    A link carries at least that much. One that carries more than its processors can send looks slower than it is, which
+    does no harm: nothing is chosen for it that a faster one would not take.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._known: dict[NodeId, tuple[float, float]] = {}
+
+    def learn(self, node: NodeId, transport: Transport, sent: int, rate: float) -> None:
+        """Remember at which rate (bytes per second) one migration has sent so many bytes.
+
+        One that was bounded or compressed says nothing, nor does one that had little to send.
+        """
+        if rate > 0 and sent >= ENOUGH and not transport.max_bandwidth and not transport.compressed:
+            self._known[node] = rate, time.monotonic()
+
+    def speed(self, node: NodeId, tried: Speed | None) -> float | None:
+        """Give the bytes per second that the link to a node carries, by a trial or by a migration; None: not known."""
+        found, at = self._known.get(node, (None, 0.0))
+        trial = tried is not None and tried.of_link and tried.at > at
+        speed, at = (tried.bytes_per_second, tried.at) if tried is not None and trial else (found, at)
+        return speed if time.monotonic() - at < LATELY else None

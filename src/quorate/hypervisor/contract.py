@@ -438,6 +438,11 @@ class Hypervisor(Protocol):
         """
         ...
 
+    @property
+    def compression(self) -> float | None:
+        """Bytes per second that one processor compresses as a transfer would; None: not at all, or not known yet."""
+        ...
+
     async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
         """Look what this host has for a VM; whether that suffices, others judge."""
         ...

@@ -109,6 +109,11 @@ class FakeHypervisor:
     async def learn(self) -> None:
         """Know everything already."""
 
+    @property
+    def compression(self) -> float | None:
+        """Never compress."""
+        return None
+
     async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
         """Look what this host has: the machine types of its version and of all before, memory, and every file."""
         return HostSight(

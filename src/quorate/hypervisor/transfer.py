@@ -81,6 +81,7 @@ class MigrationParameters:
     unix_socket: Path | None = None  # where to listen; None and no tcp_host: VmPaths.migration_socket
     tcp_host: str | None = None  # listen on this address instead
     tcp_port: int = 0  # 0 = any free one
+    compressed: bool = False  # by zstd; only with multifd channels, and on both sides
     tls: MigrationTls | None = None  # None: everybody on the way can read along
 
 

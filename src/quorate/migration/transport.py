@@ -1,4 +1,4 @@
-"""How memory is sent: over how many channels, encrypted or not, and why so.
+"""How memory is sent: over how many channels, encrypted or not, compressed or not, and why so.
 
 Pure: what the cluster wants, what both ends can and what is known of the way between them come in as values. Each
 choice comes with a sentence that says its reason; `quorate migrations` and the progress show them.
@@ -21,6 +21,9 @@ PLAIN_CHANNEL: Final = 1.5e9
 ENCRYPTED_CHANNEL: Final = 0.7e9
 """The same with AES on one processor."""
 
+CLEARLY_FASTER: Final = 1.5
+"""Times the link's speed, from which on compressing is worth a processor: memory shrinks to a half, as a rule."""
+
 
 class Encryption(IntEnum):
     """The cluster's property MigrationEncryption. A socket within one machine is never encrypted: nobody is on it."""
@@ -32,11 +35,22 @@ class Encryption(IntEnum):
     """A move that could not be encrypted between machines is refused."""
 
 
+class Compression(IntEnum):
+    """The cluster's property MigrationCompression; only several channels compress."""
+
+    NEVER = 0
+    WHERE_FASTER = 1
+    """Where the link was measured to carry less than idle processors compress."""
+    ALWAYS = 2
+    """Wherever both ends can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the cluster wants of its migrations."""
 
     encryption: Encryption = Encryption.WHERE_POSSIBLE
+    compression: Compression = Compression.WHERE_FASTER
     max_bandwidth: int = 0
     """Bytes per second for one migration; 0: as fast as it goes."""
 
@@ -57,6 +71,10 @@ class Way:
     """Both ends have certificates and know what to do with them."""
     processors: int = 1
     """Of the end that has fewer."""
+    idle: float = 0.0
+    """Processors that have nothing to do, of the end that has fewer."""
+    compression: float | None = None
+    """Bytes per second that one processor here compresses; None: not known, or not both ends can."""
     link: float | None = None
     """Bytes per second that got across when it was measured; None: it was not."""
 
@@ -68,6 +86,8 @@ class Transport:
     channels: int = 0
     """Besides the main one; 0: one stream for everything."""
     encrypted: bool = False
+    compressed: bool = False
+    """By zstd."""
     max_bandwidth: int = 0
     """Bytes per second; 0: no limit."""
     address: str = ""
@@ -80,6 +100,8 @@ class Transport:
         words = ["1 stream" if not self.channels else f"{self.channels} channels"]
         if self.encrypted:
             words.append("TLS")
+        if self.compressed:
+            words.append("zstd")
         if self.max_bandwidth:
             words.append(f"at most {self.max_bandwidth / (1 << 20):g} MiB/s")
         if self.network:
@@ -94,10 +116,11 @@ def plan_transport(wishes: Wishes, way: Way, *, post_copy: bool = False) -> Tran
     """
     encrypted, why_encrypted = _choose_encryption(wishes.encryption, way)
     channels, why_channels = _choose_channels(way, encrypted=encrypted, post_copy=post_copy)
-    reasons = [why_channels, why_encrypted]
+    compressed, why_compressed = _choose_compression(wishes.compression, way, channels)
+    reasons = [why_channels, why_encrypted, why_compressed]
     if wishes.max_bandwidth:
         reasons.append(f"MigrationBandwidthLimit is {wishes.max_bandwidth / (1 << 20):g} MiB/s")
-    return Transport(channels, encrypted, wishes.max_bandwidth, way.address, way.network, tuple(reasons))
+    return Transport(channels, encrypted, compressed, wishes.max_bandwidth, way.address, way.network, tuple(reasons))
 
 
 def judge_encryption(wishes: Wishes, way: Way) -> Finding:
@@ -137,3 +160,26 @@ def _choose_channels(way: Way, *, encrypted: bool, post_copy: bool) -> tuple[int
     channels = max(FEW_CHANNELS, min(wanted, way.processors, MOST_CHANNELS))
     measured = f"the link carries {way.link / 1e6:.0f} MB/s, a channel up to {each / 1e6:.0f} MB/s"
     return channels, f"{channels} channels: {measured}, and the end with fewer processors has {way.processors}"
+
+
+def _choose_compression(wanted: Compression, way: Way, channels: int) -> tuple[bool, str]:
+    """Choose by what was measured: compressing has to bring clearly more across than the link does as it is."""
+    if wanted is Compression.NEVER:
+        return False, "not compressed: MigrationCompression is 0"
+    if not channels:
+        return False, "not compressed: one stream cannot be"
+    if way.compression is None:
+        return False, "not compressed: not both ends can, or it is not known yet"
+    if wanted is Compression.ALWAYS:
+        return True, "compressed: MigrationCompression is 2"
+    if not way.over_tcp:
+        return False, "not compressed: there is no link"
+    if way.link is None:
+        return False, "not compressed: the link was not measured"
+    if way.idle < 1:
+        return False, "not compressed: no processor is idle at both ends"
+    speed = way.compression * min(channels, int(way.idle))
+    measured = f"the link carries {way.link / 1e6:.0f} MB/s, idle processors compress {speed / 1e6:.0f} MB/s"
+    if speed < CLEARLY_FASTER * way.link:
+        return False, f"not compressed: {measured}"
+    return True, f"compressed: {measured}"

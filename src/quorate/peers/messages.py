@@ -77,6 +77,8 @@ class Prepare:
     """Channels of the transfer besides the main one; 0 is one plain stream."""
     encrypted: bool = False
     """Over TLS, with the nodes' certificates."""
+    compressed: bool = False
+    """By zstd."""
     host: str = ""
     """The address of the destination at which memory shall come in; empty: wherever its QEMUs listen by default."""
     transport: str = ""
@@ -96,6 +98,7 @@ class Prepare:
             "pinned": self.pinned,
             "channels": self.channels,
             "encrypted": self.encrypted,
+            "compressed": self.compressed,
             "host": self.host,
             "transport": self.transport,
         }
@@ -115,6 +118,7 @@ class Prepare:
             pinned=_object(body, "pinned"),
             channels=json_int(body, "channels"),
             encrypted=body.get("encrypted") is True,
+            compressed=body.get("compressed") is True,
             host=json_text(body, "host"),
             transport=json_text(body, "transport"),
         )

@@ -1,10 +1,20 @@
 """How memory is sent, by what the cluster wants and what is known of the way."""
 
+from dataclasses import replace
+
 import pytest
 
 from quorate.clusapi.status import Status
 from quorate.migration.rules import Verdict
-from quorate.migration.transport import MOST_CHANNELS, Encryption, Way, Wishes, judge_encryption, plan_transport
+from quorate.migration.transport import (
+    MOST_CHANNELS,
+    Compression,
+    Encryption,
+    Way,
+    Wishes,
+    judge_encryption,
+    plan_transport,
+)
 
 LOCAL = Way("node2", over_tcp=False, processors=2)
 WIRE = Way("node2", over_tcp=True, encrypts=True, processors=2)
@@ -74,4 +84,31 @@ def test_it_is_said_in_a_few_words_and_each_choice_has_its_reason() -> None:
     way = Way("node2", over_tcp=True, encrypts=True, processors=2, address="192.0.2.7", network="fast")
     transport = plan_transport(Wishes(max_bandwidth=64 << 20), way)
     assert transport.describe() == "2 channels, TLS, at most 64 MiB/s, by fast"
-    assert (transport.address, len(transport.reasons)) == ("192.0.2.7", 3)
+    assert (transport.address, len(transport.reasons)) == ("192.0.2.7", 4)
+
+
+SLOW = replace(WIRE, processors=8, idle=4.0, compression=300e6, link=118e6)
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted", "compressed", "word"),
+    [
+        (SLOW, Compression.WHERE_FASTER, True, "118 MB/s, idle processors compress 600 MB/s"),
+        (replace(SLOW, link=500e6), Compression.WHERE_FASTER, False, "500 MB/s"),
+        (replace(SLOW, idle=1.9), Compression.WHERE_FASTER, True, "compress 300 MB/s"),
+        (replace(SLOW, idle=0.9), Compression.WHERE_FASTER, False, "no processor is idle"),
+        (replace(SLOW, idle=0.9), Compression.ALWAYS, True, "is 2"),
+        (replace(SLOW, link=None), Compression.WHERE_FASTER, False, "not measured"),
+        (replace(SLOW, compression=None), Compression.ALWAYS, False, "not both ends can"),
+        (replace(SLOW, over_tcp=False), Compression.WHERE_FASTER, False, "no link"),
+        (replace(SLOW, processors=1), Compression.ALWAYS, False, "one stream"),
+        (SLOW, Compression.NEVER, False, "is 0"),
+    ],
+)
+def test_memory_is_compressed_where_idle_processors_outrun_the_measured_link(
+    way: Way, wanted: Compression, compressed: bool, word: str
+) -> None:
+    transport = plan_transport(Wishes(compression=wanted), way)
+    assert transport.compressed is compressed
+    assert ("zstd" in transport.describe()) is compressed
+    assert word in transport.reasons[2]

@@ -17,6 +17,7 @@ from quorate.clusapi.host_sight import GuestSight, HostSight
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.status import Status
 from quorate.hypervisor.builtin_guest import build_rom
+from quorate.hypervisor.compression import measure_compression
 from quorate.hypervisor.contract import HostFacts, Incoming, Instance, LaunchRequest, Progress, Restore, VmPaths
 from quorate.hypervisor.definition import BuiltinGuest, Firmware, VmDefinition, volume_path
 from quorate.hypervisor.pinned import Accelerator, Pinned
@@ -25,7 +26,7 @@ from quorate.hypervisor.qemu.arguments import HostSide, build_arguments
 from quorate.hypervisor.qemu.cpu_features import EVERYTHING, CpuFeatures, feature_names
 from quorate.hypervisor.qemu.file_sight import huge_pages, look_at_files
 from quorate.hypervisor.qemu.files import remove_files, tail
-from quorate.hypervisor.qemu.host import QemuBinary, examine, memory, uefi_files
+from quorate.hypervisor.qemu.host import QemuBinary, examine, has_zstd, memory, uefi_files
 from quorate.hypervisor.qemu.instance import QemuInstance
 from quorate.hypervisor.qemu.network_sight import look_at_networks
 from quorate.hypervisor.qemu.process import (
@@ -69,6 +70,7 @@ class QemuHypervisor:
         self._binary: QemuBinary | None = None
         self._accelerator: Accelerator | None = None
         self._features: CpuFeatures | None = None
+        self._compression: float | None = None
         self._examining = asyncio.Lock()
 
     async def host_facts(self) -> HostFacts:
@@ -94,9 +96,17 @@ class QemuHypervisor:
         return Pinned(binary.newest_machine, accelerator, self._cpu_model(accelerator), size)
 
     async def learn(self) -> None:
-        """Find out which CPU features guests can have here."""
+        """Find out how fast memory is compressed, and which CPU features guests can have here."""
+        binary, _ = await self._examined()
+        if await asyncio.to_thread(has_zstd, binary.path):
+            self._compression = await asyncio.to_thread(measure_compression)
         features, accelerator = await self._cpu_features()
         await features.learn((EVERYTHING, self._cpu_model(accelerator)))
+
+    @property
+    def compression(self) -> float | None:
+        """How fast one processor compresses, as `learn` has found out."""
+        return self._compression
 
     async def measure(self, definition: VmDefinition, pinned: Pinned) -> HostSight:
         """Look what this host has for a VM."""

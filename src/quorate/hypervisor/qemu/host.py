@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import re
 import shutil
 from dataclasses import dataclass
@@ -46,6 +47,15 @@ async def examine(binary: str | None) -> QemuBinary:
         raise FaultError(Status.ERROR_NOT_SUPPORTED, f"{path} knows no q35 machine")
     types = frozenset(re.findall(r"^(\S+)", machines, re.MULTILINE))
     return QemuBinary(path, (int(version[1]), int(version[2]), int(version[3])), types, newest[1])
+
+
+def has_zstd(path: str) -> bool:
+    """Answer whether a QEMU was built with zstd, for files as for migrations: whether it is linked to the library."""
+    try:
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(b"libzstd.so") >= 0
+    except (OSError, ValueError):
+        return False
 
 
 async def _ask(path: str, *arguments: str) -> str:

@@ -90,6 +90,7 @@ def transfer_parameters(parameters: MigrationParameters) -> Mapping[str, object]
     arguments: dict[str, object] = {
         "max-bandwidth": parameters.max_bandwidth or UNLIMITED,
         "downtime-limit": parameters.downtime_limit_ms,
+        "multifd-compression": "zstd" if parameters.compressed else "none",
     }
     if parameters.multifd_channels:
         arguments["multifd-channels"] = parameters.multifd_channels

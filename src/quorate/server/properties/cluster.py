@@ -8,7 +8,8 @@ AdminAccessPoint is 0: no name is registered anywhere. QuarantineDuration is 720
 deleted when they are older, or more. So are FenceBudgetShare (percent of the nodes) and FenceBudgetPeriod (seconds):
 within the period no more nodes are switched off by fence agents; and FenceAfter: seconds of silence after which the
 agents of a node are asked before its lease is over, 0 for never. So are MigrationEncryption (memory that leaves the
-machine: 0 never, 1 encrypted where both ends can, 2 encrypted or not moved at all) and MigrationBandwidthLimit (MiB/s
+machine: 0 never, 1 encrypted where both ends can, 2 encrypted or not moved at all), MigrationCompression (0 never, 1
+where the link is slower than the processors compress, 2 wherever both ends can), and MigrationBandwidthLimit (MiB/s
 for one migration, 0 for none); and MigrationPolicy (the name of a policy of `migration/policy.py`).
 """
 
@@ -80,6 +81,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("MaximumParallelMigrations", _DWORD, 1, minimum=1),
         PropertyDefinition("MessageBufferLength", _DWORD, 50, minimum=1, maximum=1000),
         PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
+        PropertyDefinition("MigrationCompression", _DWORD, 1, maximum=2),  # 0 never, 1 where it is faster, 2 always
         PropertyDefinition("MigrationEncryption", _DWORD, 1, maximum=2),  # 0 never, 1 where possible, 2 always
         PropertyDefinition(POLICY_PROPERTY, _SZ, DEFAULT_POLICY.name, choices=tuple(POLICIES)),
         PropertyDefinition("MinimumNeverPreemptPriority", _DWORD, 3000, maximum=4999),
