@@ -24,10 +24,11 @@ from tests.system.machines.machine_cluster import MachineCluster, machines
 from bench import forecast_report, limited_link, machine
 from bench.guests import MIB, Workload, pin
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
-from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
+from quorate.clusapi.control_codes import CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.json_types import JsonObject, json_float, json_int, json_object, json_text
 from quorate.clusapi.migration_input import pack_destination
+from quorate.clusapi.property_lists import PropertyFormat, PropertyList, pack_property_list
 from quorate.engine.link_probe import FRESH
 from quorate.hypervisor.definition import BuiltinGuest
 from quorate.hypervisor.serial_watch import SerialWatch
@@ -141,6 +142,7 @@ def run(moves: int = MOVES, *, for_document: bool = True) -> bool:
         accelerator = pin(CASES[0].workload, directory / "accelerator").accelerator.value
         examined = machine.examine(accelerator)
         with machines(directory / "machines") as cluster:
+            _send_plainly(cluster)
             link = 0
             for case, hops in _plan(moves):
                 if link not in (0, case.link):
@@ -148,6 +150,15 @@ def run(moves: int = MOVES, *, for_document: bool = True) -> bool:
                 link = case.link
                 made += _move(cluster, case, hops, failures)
     return forecast_report.tell(examined, made, failures, for_document=for_document)
+
+
+def _send_plainly(cluster: MachineCluster) -> None:
+    """Have memory cross the link as it is: how well a guest's pages can be compressed nobody foretells.
+
+    A cluster that does not know the property answers so, and compresses nothing.
+    """
+    data = pack_property_list(PropertyList.of([("MigrationCompression", PropertyFormat.DWORD, 0)]))
+    cluster.call("ClusterControl", control_code=CLUSCTL_CLUSTER_SET_COMMON_PROPERTIES, in_buffer=data)
 
 
 def _plan(moves: int) -> Iterator[tuple[Case, int]]:
