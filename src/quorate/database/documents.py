@@ -6,7 +6,7 @@ written again, so that a newer node may add fields while older ones still write.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.json_types import JsonObject, JsonValue
@@ -14,11 +14,12 @@ from quorate.clusapi.status import Status
 
 T = TypeVar("T")
 Document: TypeAlias = "dict[str, JsonValue]"
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def write_document(version: int, fields: JsonObject, extra: JsonObject) -> bytes:
     """Write a record; fields that another version left in ``extra`` are kept."""
-    return json.dumps({**extra, **fields, "version": version}, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode({**extra, **fields, "version": version}).encode()
 
 
 def parse_document(data: bytes, newest: int, what: str) -> Document:

@@ -118,11 +118,30 @@ class Coordination:
         self._timer = None
         self._looked_at = self._daemon.life.kernel.now
         if self._daemon.keeper.is_held and self._daemon.keeper.is_writable:
+            quiet = self._quiet_until()
+            if quiet is not None:
+                self._wake(quiet)
+                return
             picture = self._daemon.picture()
             self._post(w.Looked(picture))
             self._post_movements(w.Looked(picture))
         else:
             self._look_at(self._looked_at + FROZEN)
+
+    def _quiet_until(self) -> float | None:
+        """In a calm world: until when a follower finds nothing to do, as somebody coordinates and no lease is silent.
+
+        None: it has to look.
+        """
+        daemon, brain = self._daemon, self.brain
+        if not daemon.world.is_calm or brain.phase is not Phase.FOLLOWER or brain.overdue:
+            return None
+        snapshot = daemon.view.snapshot
+        role = snapshot.coordinator
+        lease = None if role is None else snapshot.leases.get(role.value.node)
+        if role is None or role.value.node == daemon.node or lease is None or lease.value.ended:
+            return None
+        return daemon.membership.fresh_until() if lease.value.incarnation == role.value.incarnation else None
 
     def _post(self, event: w.Event) -> None:
         before = self.brain

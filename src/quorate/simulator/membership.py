@@ -389,6 +389,18 @@ class Membership:
         self._steady = _Steady(daemon.view.lease_news, self._promises, holder.since_revision, until)
         return self._steady if now < until else None
 
+    def fresh_until(self) -> float | None:
+        """Give the moment on CLOCK_BOOTTIME until which no lease of another node falls silent; None: one has."""
+        daemon = self._daemon
+        leases, sightings, now = daemon.view.snapshot.leases, daemon.view.sightings, daemon.machine.clock.boottime()
+        ends = [
+            sightings[node].at + lease.value.duration
+            for node, lease in leases.items()
+            if not lease.value.ended and node != daemon.node
+        ]
+        until = min(ends, default=daemon.keeper.holder().lease_until)
+        return until if now < until else None
+
     def answer(self, request: promise.Request) -> promise.Answer:
         """Promise, or refuse to."""
         daemon = self._daemon

@@ -32,7 +32,7 @@ from quorate.simulator.qemu import Qemu
 from quorate.simulator.rehearsed import Cost, Drain, How, Journey, Lose, NodeRoom, Rehearsed, Trouble, What
 from quorate.simulator.setup import VmSetup
 from quorate.simulator.spare import Uncovered, find_uncovered
-from quorate.simulator.stillness import pass_still_time
+from quorate.simulator.stillness import have_noted_each_other, pass_still_time
 from quorate.simulator.view import View
 from quorate.simulator.world import LOOK, Options, World
 
@@ -96,6 +96,7 @@ class RehearsedWorld(World):
         self._open: dict[GroupId, Journey] = {}
         self._journeys: list[Journey] = []
         self._is_lost = False
+        self._is_up = False
         self._remarks: list[str] = list(seeded.left_out)
         self.laws.on_guest = self._on_guest
         self._inner_change: Callable[[Change], None] = self.store.on_change
@@ -104,8 +105,9 @@ class RehearsedWorld(World):
     # --- what is rehearsed -------------------------------------------------------------------------------------------
 
     def rehearse(self, what: Drain | Lose) -> Rehearsed:
-        """Come up, and do it."""
-        self.come_up()
+        """Come up, unless that is done already, and do it."""
+        if not self._is_up:
+            self.come_up()
         before, uncovered = self._placement(), self._uncovered()
         if isinstance(what, Drain):
             self._let_leases_be()
@@ -148,7 +150,13 @@ class RehearsedWorld(World):
         """Start all daemons, and wait until everything is as it is in the real cluster."""
         for machine in self.machines.values():
             self.kernel.later(self.dice.between(0.0, TOGETHER), self._starter(machine))
-        if not self._until(lambda: not self._asleep() and self._doors_are_open(), WARM_UP, LOOK):
+        end, is_well = self.kernel.now + WARM_UP, False
+        while not is_well and self.kernel.now < end:
+            self.kernel.run(self.kernel.now + LOOK)
+            is_well = self._is_well()
+            if not is_well:
+                pass_still_time(self, end)
+        if not is_well:
             late = listed([vm.name for vm in self._asleep()])
             self._remarks.append(f"{late}: did not come up in the rehearsal, and count as stopped")
         for machine in self.machines.values():
@@ -156,6 +164,7 @@ class RehearsedWorld(World):
                 machine.daemon.view.pause = 0.0
         for name in self._seeded.paused:
             self._pause(name)
+        self._is_up = True
 
     def _let_leases_be(self) -> None:
         """Nobody is lost in a drain: leases hold, and that they are renewed meanwhile need not be played."""
@@ -170,6 +179,10 @@ class RehearsedWorld(World):
             seconds = daemon.machine.clock.elapsing(2 * LONGEST)
             daemon.view.shift(seconds)
             daemon.keeper.shift(seconds)
+
+    def _is_well(self) -> bool:
+        """Tell whether all is as in a cluster that has been up for a while."""
+        return self._doors_are_open() and have_noted_each_other(self) and not self._asleep()
 
     def _doors_are_open(self) -> bool:
         daemons = [machine.daemon for machine in self.machines.values()]

@@ -52,10 +52,10 @@ def _is_still(world: "World") -> bool:
             return False
         if machine.way.mode is not Mode.OK or not daemon.keeper.is_settled or not daemon.view.is_settled:
             return False
-    return _have_noted_each_other(world)
+    return have_noted_each_other(world)
 
 
-def _have_noted_each_other(world: "World") -> bool:
+def have_noted_each_other(world: "World") -> bool:
     """Tell whether each lease says that its node has seen when the others began: what they may conclude hangs on it."""
     daemons = [machine.daemon for machine in world.machines.values() if machine.daemon is not None]
     newest = max((daemon.keeper.since_revision for daemon in daemons), default=0)
