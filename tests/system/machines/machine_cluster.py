@@ -22,7 +22,7 @@ from tests.system.machines.fabric import Fabric, Machine
 
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import ClusterError
-from quorate.clusapi.json_types import json_int, json_objects, json_text
+from quorate.clusapi.json_types import json_int, json_objects, json_text, json_texts
 from quorate.clusapi.states import NodeState
 from quorate.service.configuration import read_configuration
 from quorate.service.keeper import DAEMON_LOCK, lock_is_held
@@ -199,6 +199,23 @@ class MachineCluster(ClusterUnderTest):
             else:
                 self.start_daemon(node)
         self.wait_up()
+
+    def network_names(self) -> dict[str, str]:
+        """The names of the networks that all nodes are on, by what their addresses begin with."""
+        found = self.call("ListNetworks").objects("networks")
+        return {
+            json_texts(one, "subnets")[0].removesuffix(".0/24"): json_text(one, "name")
+            for one in found
+            if len(json_objects(one, "interfaces")) == len(self.nodes)
+        }
+
+    def keep_memory_on(self, network: int) -> None:
+        """Have memory of virtual machines take this network and no other."""
+        prefixes = self.fabric.networks
+        self.wait(lambda: len(self.network_names()) == len(prefixes), 60, "all networks are found by all")
+        others = ";".join(name for at, name in self.network_names().items() if at != prefixes[network])
+        wish = f"MigrationExcludeNetworks={others}"
+        self.quorate(self.nodes[0], "--cluster", self.directory, "type", "set", "Virtual Machine", wish)
 
     def remove_vm(self, name: str) -> None:
         """Turn a virtual machine off and delete it."""
