@@ -18,11 +18,12 @@ newer in the cluster than the lease, and would have to wait far longer (R9 b), o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
 from quorate.clusapi import machine
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.machine import Rule, Step
 from quorate.clusapi.states import NodeState, NodeStatus
@@ -124,7 +125,9 @@ def _is_stale(s: Coordinator, picture: Picture) -> bool:
 
 
 def _with_role_of(s: Coordinator, picture: Picture) -> Coordinator:
-    return s if picture.role is None else replace(s, role_revision=max(s.role_revision, picture.role.revision))
+    if picture.role is None or picture.role.revision <= s.role_revision:
+        return s
+    return replace(s, role_revision=picture.role.revision)
 
 
 def _is_fit(picture: Picture) -> bool:
@@ -171,7 +174,7 @@ def _help(s: Coordinator, picture: Picture, now: float) -> _Step:
     """End the leases that the coordinator has left alone for too long."""
     due = {node.id: s.overdue.get(node.id, now) for node in _endable(s, picture)}
     late = [picture.nodes[id_] for id_, since in due.items() if now - since >= HELP_AFTER]
-    state = replace(s, overdue=due, ending=s.ending | {node.id for node in late})
+    state = replace(s, overdue=due, ending=s.ending | {node.id for node in late}) if due or s.overdue else s
     waking = [since + HELP_AFTER for id_, since in due.items() if id_ not in state.ending]
     return Step(state, (*(_end_lease(node) for node in late), *_wake(picture, now, *waking)))
 
@@ -242,7 +245,8 @@ def _coordinate(s: Coordinator, event: object, now: float) -> _Step:
     if now < s.quiet_until:
         return Step(state, (w.WakeAt(s.quiet_until),))
     ends = [_end_lease(node) for node in _endable(state, picture)]
-    state = replace(state, ending=state.ending | {end.node for end in ends})
+    if ends:
+        state = replace(state, ending=state.ending | {end.node for end in ends})
     taking = _take_over(state, picture, now)
     noting = _note_role(taking.state, picture)
     moments = [word.at + ASK_AGAIN for word in taking.state.words.values()]
@@ -254,6 +258,8 @@ def _coordinate(s: Coordinator, event: object, now: float) -> _Step:
 
 def _forget_done(s: Coordinator, picture: Picture) -> Coordinator:
     """Forget what the picture shows by now, and what was about records that are gone."""
+    if not (s.moving or s.words or s.said):
+        return s
     moving = {
         id_: one
         for id_, one in s.moving.items()
@@ -273,9 +279,12 @@ def _forget_done(s: Coordinator, picture: Picture) -> Coordinator:
 def _take_over(s: Coordinator, picture: Picture, now: float) -> _Step:
     fresh = {key: word.word for key, word in s.words.items() if _holds(word, now)}
     destinations = {id_: one.destination for id_, one in s.moving.items()}
+    decisions = plan_take_over(picture, fresh, destinations)
+    if not decisions:
+        return Step(s)
     effects: list[w.Effect] = []
     moving, asking, said = dict(s.moving), dict(s.asking), dict(s.said)
-    for decision in plan_take_over(picture, fresh, destinations):
+    for decision in decisions:
         group = picture.groups[decision.group]
         match decision:
             case TakeOver():
@@ -306,7 +315,7 @@ def _note_role(s: Coordinator, picture: Picture) -> _Step:
     if s.noting:
         return Step(s)
     lapses = (*forget_old(picture, role.lapses), *new_lapses(picture, role))
-    counted = replace(role, lapses=lapses)
+    counted = role if lapses == role.lapses else replace(role, lapses=lapses)
     quarantined, statuses, sentences = dict(role.quarantined), {}, {}
     for verdict in plan_quarantine(picture, counted):
         status = picture.nodes[verdict.node].status

@@ -23,10 +23,11 @@ What is counted, on CLOCK_BOOTTIME:
 The deadline after which nothing may run here is told (`KeepUntil`) before the renewal goes out that shortens it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.machine import Rule, Step, Table, follow
 from quorate.cluster import lease_events as e
 
@@ -124,9 +125,9 @@ class Holder:
         if self.answered is None:
             return 0.0
         until = self.answered.at + self.answered.duration
-        for sent in self._possible:
+        for sent in self.maybe:
             until = min(until, sent.at + sent.duration)
-        return until
+        return until if self.sending is None else min(until, self.sending.at + self.sending.duration)
 
     @property
     def deadline(self) -> float:
@@ -238,11 +239,17 @@ def _on_answered(s: Holder, event: object, now: float) -> _Step:
     """It has landed on what this node knew: whatever was sent before it never will."""
     assert isinstance(event, e.Answered) and s.sending is not None
     sent = s.sending
-    new = replace(s, phase=Phase.KNOWN, revision=event.revision, maybe=(), sending=None)
-    if sent.life == s.life:
-        held_since = s.held_since if s.is_held(now) else now
-        since_revision = s.since_revision or event.revision
-        new = replace(new, answered=sent, since_revision=since_revision, held_since=held_since)
+    is_of_now = sent.life == s.life
+    new = replace(
+        s,
+        phase=Phase.KNOWN,
+        revision=event.revision,
+        maybe=(),
+        sending=None,
+        answered=sent if is_of_now else s.answered,
+        since_revision=s.since_revision or event.revision if is_of_now else s.since_revision,
+        held_since=s.held_since if not is_of_now or s.is_held(now) else now,
+    )
     return Step(new, (e.Pause(_rest_of_delay(s, sent, now)),))
 
 

@@ -8,11 +8,12 @@ while this node coordinates; who coordinates next finds everything in the record
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
 from quorate.clusapi import machine
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.machine import Rule, Step
 from quorate.cluster.coordinator_work import Looked, Outcome, WakeAt

@@ -11,10 +11,11 @@ The asker counts from the moment before it sent the first question, the promiser
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.machine import Rule, Step, Table, follow
 from quorate.cluster.lease import MARGIN

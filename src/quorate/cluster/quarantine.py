@@ -99,7 +99,7 @@ def plan_quarantine(picture: Picture, role: Role) -> tuple[Verdict, ...]:
 def _newly(picture: Picture, role: Role, held: int) -> list[Quarantine]:
     settings = picture.settings
     found: list[Quarantine] = []
-    if settings.quarantine_duration == 0 or settings.quarantine_threshold == 0:
+    if settings.quarantine_duration == 0 or settings.quarantine_threshold == 0 or not role.lapses:
         return []
     for node in picture.nodes.values():
         recent = [one for one in role.lapses if one.node == node.id and picture.clock - one.at < PERIOD]

@@ -186,8 +186,8 @@ class RegistryValues(Mapping[str, RegistryValue]):
 
     def number(self, name: str, default: int = 0) -> int:
         """A number (DWORD or QWORD); the default when it is not there or of another type."""
-        value = self.get(name)
-        return value.data if value is not None and isinstance(value.data, int) else default
+        found = self._items.get(name.casefold())  # asked far more often than everything else here
+        return found[1].data if found is not None and isinstance(found[1].data, int) else default
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts; empty when it is not there or of another type."""

@@ -1,6 +1,7 @@
 """Makes the brains' picture of the cluster from the newest snapshot and from what this node knows of the others."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from operator import is_
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from quorate.cluster.picture import (
 from quorate.database.backup import RESTORED
 from quorate.database.failover_records import CoordinatorRecord
 from quorate.database.move_records import DrainRecord, MoveRecord
-from quorate.database.records import Lease, Versioned
+from quorate.database.records import Lease, NodeFacts, Versioned
 from quorate.database.snapshot import ClusterInfo, ClusterSnapshot, NodeInfo
 from quorate.engine.cluster_clock import ClusterClock
 from quorate.engine.group_pictures import GroupPictures
@@ -57,6 +58,16 @@ class Judgement(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownNode:
+    """A node's picture, and what it was made of. Its lease changes all the time, its memory hardly ever."""
+
+    cluster: ClusterInfo
+    facts: Versioned[NodeFacts] | None
+    seen: tuple[object, ...]
+    picture: NodePicture
+
+
 class Pictures:
     """Pictures of the cluster. What has not changed since the last one is not made again."""
 
@@ -83,8 +94,7 @@ class Pictures:
         self._is_fenced = is_fenced
         self._now = now
         self._groups = groups if groups is not None else GroupPictures()
-        self._nodes: dict[NodeId, tuple[tuple[object, ...], NodeState, NodeStatus, NodePicture]] = {}
-        """With what they were made of."""
+        self._nodes: dict[NodeId, _KnownNode] = {}
         self._steady = steady
         self._all_nodes: tuple[tuple[object, ...], dict[NodeId, NodePicture]] = ((), {})
         self._moves: tuple[Mapping[GroupId, Versioned[MoveRecord]], dict[GroupId, Move]] = ({}, {})
@@ -121,25 +131,27 @@ class Pictures:
         return nodes
 
     def _node(self, snapshot: ClusterSnapshot, info: NodeInfo) -> NodePicture:
-        facts, lease = snapshot.facts.get(info.id), snapshot.leases.get(info.id)
-        state, status = self._judgement.node_state(info.id), self._judgement.node_status(info.id)
+        id_ = info.id
+        facts, lease = snapshot.facts.get(id_), snapshot.leases.get(id_)
+        state, status = self._judgement.node_state(id_), self._judgement.node_status(id_)
         verdict = None
-        if lease is not None and not lease.value.ended and info.id != self._me:
-            verdict = self._judgement.may_end(info.id, fenced=self._is_fenced(info.id))
-        made_of = (snapshot.cluster, info, facts, lease, verdict)
-        before = self._nodes.get(info.id)
-        if before is not None and all(map(is_, before[0], made_of)) and (before[1], before[2]) == (state, status):
-            return before[3]
-        reserved = snapshot.cluster.properties.number("RootMemoryReserved", AUTOMATIC_RESERVE)
+        if lease is not None and not lease.value.ended and id_ != self._me:
+            verdict = self._judgement.may_end(id_, fenced=self._is_fenced(id_))
+        seen = (info, lease, verdict, state, status)
+        known = self._nodes.get(id_)
+        is_as_strong = known is not None and known.facts is facts and known.cluster is snapshot.cluster
+        if known is not None and is_as_strong and all(map(is_, known.seen, seen)):
+            return known.picture
+        memory = known.picture.memory if known is not None and is_as_strong else _memory_of_node(snapshot, facts)
         made = NodePicture(
-            id=info.id,
+            id=id_,
             name=info.name,
             state=state,
             status=status | info.status,
-            memory=None if facts is None else _memory_of_node(facts.value.hypervisor, reserved),
+            memory=memory,
             lease=None if lease is None else _lease(lease, verdict),
         )
-        self._nodes[info.id] = (made_of, state, status, made)
+        self._nodes[id_] = _KnownNode(snapshot.cluster, facts, seen, made)
         return made
 
     # --- moves and drains ------------------------------------------------------------------------------------------
@@ -193,11 +205,16 @@ def _lease(lease: Versioned[Lease], verdict: EndVerdict | None) -> LeaseView:
     )
 
 
-def _memory_of_node(hypervisor: JsonObject, reserved: int) -> int | None:
+def _memory_of_node(snapshot: ClusterSnapshot, facts: Versioned[NodeFacts] | None) -> int | None:
+    if facts is None:
+        return None
+    hypervisor: JsonObject = facts.value.hypervisor
+
     def number(name: str) -> int | None:
         value = hypervisor.get(name)
         return int(value) if isinstance(value, str) and value.isdigit() else None
 
+    reserved = snapshot.cluster.properties.number("RootMemoryReserved", AUTOMATIC_RESERVE)
     total, configured = number(MEMORY_TOTAL), number(MEMORY_CONFIGURED)
     return None if total is None else memory_for_vms(total, configured, reserved)
 

@@ -5,9 +5,9 @@ read must not differ between the two.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NodeId, ResourceId
 from quorate.clusapi.states import GroupStatus, MigrationState, ResourceState, VmState
 from quorate.clusapi.status import E_FAIL

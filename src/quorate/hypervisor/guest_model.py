@@ -9,8 +9,10 @@ has passed. The fake driver and simulations share it; docs/simulator-agreement.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from quorate.clusapi.frozen import replace
 
 LOOKING_SECONDS: Final = 0.0005
 """What looking for dirty pages takes: the shortest time that a pass can last while the guest runs."""
@@ -100,7 +102,7 @@ class TransferModel:
     @property
     def dirtied(self) -> int:
         """Bytes that the guest has dirtied since the pass began: it writes in the time that it is not held back."""
-        return self.guest.dirtied(self.running_in_pass * (100 - self.throttle) / 100)
+        return _dirtied(self.guest, self.running_in_pass, self.throttle)
 
     @property
     def unread(self) -> int:
@@ -115,72 +117,25 @@ class TransferModel:
     @property
     def _shortest(self) -> float:
         """Seconds that this pass lasts at least while the guest runs."""
-        if self.passes > 1:
-            return LOOKING_SECONDS
-        return max(self.first_look, LOOKING_SECONDS + self.guest.zero / ZEROS_PER_SECOND)
+        return _shortest_pass(self.passes, self.first_look, self.guest)
 
     def advance(self, seconds: float) -> TransferModel:
         """Let time pass. While the guest runs the transfer never completes: passes follow each other."""
-        state, left = self, seconds
-        while left > 0 and not state.completed:
-            state = state._hand_over()
-            if state.remaining:
-                state, left = state._pass_time(state.remaining / state.bandwidth, left)
-            elif state.running and state.running_in_pass < state._shortest:
-                state, left = state._pass_time(state._shortest - state.running_in_pass, left)
-            elif state._is_last:
-                state, left = state._pass_time(state.in_sockets / state.bandwidth, left)
-                state = replace(state, completed=not state.in_sockets)
-            else:
-                state = state._look()
-        return state
-
-    @property
-    def _is_last(self) -> bool:
-        """Tell whether the guest stands and nothing of it is left to be handed over."""
-        return not self.running and not self.dirtied
-
-    def _hand_over(self) -> TransferModel:
-        """Let the sockets take what they have room for."""
-        taken = min(self.remaining, self._room)
-        if not taken:
-            return self
+        course = _Course(self)
+        course.run(seconds)
         return replace(
             self,
-            remaining=self.remaining - taken,
-            transferred=self.transferred + taken,
-            in_sockets=self.in_sockets + taken,
+            passes=course.passes,
+            remaining=course.remaining,
+            transferred=course.transferred,
+            running_in_pass=course.running_in_pass,
+            completed=course.completed,
+            in_sockets=course.in_sockets,
+            dirty_rate=course.dirty_rate,
+            throttle=course.throttle,
+            throttle_looks=course.throttle_looks,
+            since_throttle_look=course.since_throttle_look,
         )
-
-    def _pass_time(self, needed: float, left: float) -> tuple[TransferModel, float]:
-        """Let the link carry for so long as is needed, or as there is time; give the time that is left."""
-        spent = min(left, needed)
-        carried = round(spent * self.bandwidth)
-        if self.remaining:  # the sockets stay full
-            sent = self.remaining if needed <= left else carried
-            state = replace(self, remaining=self.remaining - sent, transferred=self.transferred + sent)
-        else:
-            drained = self.in_sockets if self._is_last and needed <= left else min(self.in_sockets, carried)
-            state = replace(self, in_sockets=self.in_sockets - drained)
-        if self.running:
-            state = replace(state, running_in_pass=self.running_in_pass + spent)
-        return state, left - spent
-
-    def _look(self) -> TransferModel:
-        """Look for what the guest has dirtied: that is the next pass."""
-        dirty, seconds = self.dirtied, self.running_in_pass
-        rate = dirty / seconds if seconds >= LEAST_SECONDS else self.dirty_rate
-        looked = replace(self, passes=self.passes + 1, remaining=dirty, running_in_pass=0.0, dirty_rate=rate)
-        return looked._throttle_after(seconds) if self.throttle_asked else looked
-
-    def _throttle_after(self, seconds: float) -> TransferModel:
-        """Do as QEMU does on every second look that comes a second or more after another."""
-        since, looks = self.since_throttle_look + seconds, self.throttle_looks
-        if since < BETWEEN_THROTTLE_LOOKS:
-            return replace(self, since_throttle_look=since)
-        if looks == 0:
-            return replace(self, since_throttle_look=0.0, throttle_looks=1)
-        return replace(self, since_throttle_look=0.0, throttle_looks=0, throttle=self.throttle_asked)
 
     def hold_back(self, percent: int) -> TransferModel:
         """Ask for the processors to be held back by so much."""
@@ -193,3 +148,120 @@ class TransferModel:
     def start_guest(self) -> TransferModel:
         """The guest runs again."""
         return replace(self, running=True)
+
+
+def _shortest_pass(passes: int, first_look: float, guest: GuestModel) -> float:
+    if passes > 1:
+        return LOOKING_SECONDS
+    return max(first_look, LOOKING_SECONDS + guest.zero / ZEROS_PER_SECOND)
+
+
+def _dirtied(guest: GuestModel, seconds: float, throttle: int) -> int:
+    return guest.dirtied(seconds * (100 - throttle) / 100)
+
+
+class _Course:
+    """A transfer while time passes: what changes is changed in place, as a second may have thousands of passes."""
+
+    __slots__ = (
+        "_bandwidth",
+        "_guest",
+        "_is_running",
+        "_shortest",
+        "_sockets",
+        "_throttle_asked",
+        "completed",
+        "dirty_rate",
+        "in_sockets",
+        "passes",
+        "remaining",
+        "running_in_pass",
+        "since_throttle_look",
+        "throttle",
+        "throttle_looks",
+        "transferred",
+    )
+
+    def __init__(self, begin: TransferModel) -> None:
+        self._guest = begin.guest
+        self._bandwidth = begin.bandwidth
+        self._is_running = begin.running
+        self._sockets = begin.sockets
+        self._shortest = _shortest_pass(begin.passes, begin.first_look, begin.guest)
+        self.passes = begin.passes
+        self.remaining = begin.remaining
+        self.transferred = begin.transferred
+        self.running_in_pass = begin.running_in_pass
+        self.completed = begin.completed
+        self.in_sockets = begin.in_sockets
+        self.dirty_rate = begin.dirty_rate
+        self._throttle_asked = begin.throttle_asked
+        self.throttle = begin.throttle
+        self.throttle_looks = begin.throttle_looks
+        self.since_throttle_look = begin.since_throttle_look
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass, or less if the transfer completes before."""
+        left, bandwidth = seconds, self._bandwidth
+        while left > 0 and not self.completed:
+            self._hand_over()
+            if self.remaining:
+                left = self._pass_time(self.remaining / bandwidth, left)
+            elif self._is_running and self.running_in_pass < self._shortest:
+                left = self._pass_time(self._shortest - self.running_in_pass, left)
+            elif self._is_last:
+                left = self._pass_time(self.in_sockets / bandwidth, left)
+                self.completed = not self.in_sockets
+            else:
+                self._look()
+
+    @property
+    def _is_last(self) -> bool:
+        """Tell whether the guest stands and nothing of it is left to be handed over."""
+        return not self._is_running and not _dirtied(self._guest, self.running_in_pass, self.throttle)
+
+    def _hand_over(self) -> None:
+        """Let the sockets take what they have room for."""
+        taken = min(self.remaining, max(0, self._sockets - self.in_sockets))
+        self.remaining -= taken
+        self.transferred += taken
+        self.in_sockets += taken
+
+    def _pass_time(self, needed: float, left: float) -> float:
+        """Let the link carry for so long as is needed, or as there is time; give the time that is left."""
+        spent = min(left, needed)
+        carried = round(spent * self._bandwidth)
+        if self.remaining:  # the sockets stay full
+            sent = self.remaining if needed <= left else carried
+            self.remaining -= sent
+            self.transferred += sent
+        else:
+            is_all = needed <= left and self._is_last
+            self.in_sockets -= self.in_sockets if is_all else min(self.in_sockets, carried)
+        if self._is_running:
+            self.running_in_pass += spent
+        return left - spent
+
+    def _look(self) -> None:
+        """Look for what the guest has dirtied: that is the next pass."""
+        seconds = self.running_in_pass
+        dirty = _dirtied(self._guest, seconds, self.throttle)
+        if seconds >= LEAST_SECONDS:
+            self.dirty_rate = dirty / seconds
+        self.passes += 1
+        self.remaining = dirty
+        self.running_in_pass = 0.0
+        self._shortest = LOOKING_SECONDS
+        if self._throttle_asked:
+            self._throttle_after(seconds)
+
+    def _throttle_after(self, seconds: float) -> None:
+        """Do as QEMU does on every second look that comes a second or more after another."""
+        self.since_throttle_look += seconds
+        if self.since_throttle_look < BETWEEN_THROTTLE_LOOKS:
+            return
+        self.since_throttle_look = 0.0
+        if self.throttle_looks == 0:
+            self.throttle_looks = 1
+        else:
+            self.throttle_looks, self.throttle = 0, self._throttle_asked

@@ -1,10 +1,10 @@
 """A group that a simulated daemon owns, and the durable writes about it: `engine/hosted.py` in a simulated world."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import FaultError, RefusalError
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import GroupId, ImageId, VmId
 from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.clusapi.status import Status

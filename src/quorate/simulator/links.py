@@ -5,9 +5,9 @@ sockets take some of it before that: docs/simulator-agreement.md.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NodeId
 from quorate.hypervisor.guest_model import FIRST_LOOK, GuestModel, TransferModel, socket_bytes
 from quorate.simulator.kernel import Kernel

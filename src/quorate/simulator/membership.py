@@ -4,10 +4,11 @@ The hands of `cluster/lease.py`, `promise.py` and `observer.py`, as `engine/leas
 are in production.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.cluster import lease_events as e
@@ -70,8 +71,9 @@ class Keeper:
         self._store = NodeStore(daemon.world.store, daemon.machine.way, daemon.life)
         self._holder = daemon.world.brains.holder(base, daemon.machine.guard.deadline)
         self._told = daemon.machine.guard.deadline
-        self._asked, self._until = self._holder, self._holder.lease_until
-        """How long the lease holds by the state of then: it is asked for again and again."""
+        self._asked = self._holder
+        self._until, self._deadline = self._holder.lease_until, self._holder.deadline
+        """How long the lease and the deadline hold by the state of then: they are asked for again and again."""
         self._timer: Timer | None = None
         self.is_joining = True
         self.on_held: Act = lambda: None
@@ -95,11 +97,18 @@ class Keeper:
     def holder(self) -> Holder:
         """How things stand at this moment."""
         before = self._holder
-        now = self._daemon.machine.clock.boottime()
-        if before.answered is not None and now >= before.deadline:
-            self._holder = before.noticed(now)
-            self._note_lapse(before)
+        if before is not self._asked:
+            self._ask()
+        if before.answered is not None:
+            now = self._daemon.machine.clock.boottime()
+            if now >= self._deadline:
+                self._holder = before.noticed(now)
+                self._note_lapse(before)
         return self._holder
+
+    def _ask(self) -> None:
+        self._asked = self._holder
+        self._until, self._deadline = self._holder.lease_until, self._holder.deadline
 
     @property
     def incarnation(self) -> str:
@@ -109,9 +118,8 @@ class Keeper:
     @property
     def is_held(self) -> bool:
         """Tell whether the lease itself holds."""
-        holder = self._holder
-        if holder is not self._asked:
-            self._asked, self._until = holder, holder.lease_until
+        if self._holder is not self._asked:
+            self._ask()
         return self._daemon.machine.clock.boottime() < self._until
 
     @property
@@ -232,31 +240,24 @@ class _Shown:
     """The state of a node, and until when it stays so if nothing of this changes."""
 
     info: NodeInfo
-    lease: Versioned[Lease]
     sighting: observer.Sighting
+    """Of the lease: another renewal is another sighting."""
     until: float
     state: NodeState
-
-    def is_of(self, info: NodeInfo, lease: Versioned[Lease], sighting: observer.Sighting) -> bool:
-        return self.info is info and self.lease is lease and self.sighting is sighting
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """Why a lease may not be ended, and until when that stays so if nothing of this changes."""
 
-    lease: Versioned[Lease]
     sighting: observer.Sighting
     promises: promise.Promises
     since: int
     until: float
     verdict: EndVerdict
 
-    def is_of(
-        self, lease: Versioned[Lease], sighting: observer.Sighting, promises: promise.Promises, since: int
-    ) -> bool:
-        same = self.lease is lease and self.sighting is sighting
-        return same and self.promises is promises and self.since == since
+    def is_of(self, sighting: observer.Sighting, promises: promise.Promises, since: int) -> bool:
+        return self.sighting is sighting and self.promises is promises and self.since == since
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,16 +310,21 @@ class Membership:
         if lease is None or sighting is None:
             return NodeState.DOWN
         now = daemon.machine.clock.boottime()
+        known = self._shown.get(node)
+        if known is not None and known.info is info and is_held:
+            if known.sighting is sighting and now <= known.until:
+                return known.state
+            if node == daemon.node:
+                return known.state  # it is silent to nobody but others
         if node == daemon.node:
             record = replace(to_brain(lease.value), ended=False, joining=False)
-            return observer.node_state(record, now, now, paused=info.paused)
-        known = self._shown.get(node)
-        if known is not None and known.is_of(info, lease, sighting) and now <= known.until and is_held:
-            return known.state
+            state = observer.node_state(record, now, now, paused=info.paused)
+            self._shown[node] = _Shown(info, sighting, now, state)
+            return state
         record = self._record_of(node, lease)
         state = observer.node_state(record, sighting.at, now, paused=info.paused, is_blind=not is_held)
         if is_held and now <= (until := sighting.at + record.duration):
-            self._shown[node] = _Shown(info, lease, sighting, until, state)
+            self._shown[node] = _Shown(info, sighting, until, state)
         return state
 
     def _record_of(self, node: NodeId, lease: Versioned[Lease]) -> LeaseRecord:
@@ -353,8 +359,8 @@ class Membership:
             return EndVerdict(False, None, f"{name} has no lease")
         now, holder = daemon.machine.clock.boottime(), daemon.keeper.holder()
         known = self._verdicts.get(node)
-        is_same = known is not None and known.is_of(lease, sighting, self._promises, holder.since_revision)
-        if known is not None and is_same and not fenced and now < min(known.until, holder.lease_until):
+        is_same = known is not None and known.is_of(sighting, self._promises, holder.since_revision)
+        if known is not None and is_same and not fenced and now < known.until and now < holder.lease_until:
             return known.verdict
         subject = Subject(name, self._record_of(node, lease), lease.revision, sighting.at)
         judge = Judge(
@@ -370,7 +376,7 @@ class Membership:
             self._ending[node] = (lease.value.incarnation, lease.revision)
         elif verdict.at is not None and judge.is_held and not fenced:
             until = min(verdict.at, sighting.at + lease.value.duration)
-            self._verdicts[node] = _Judged(lease, sighting, self._promises, holder.since_revision, until, verdict)
+            self._verdicts[node] = _Judged(sighting, self._promises, holder.since_revision, until, verdict)
         return verdict
 
     def steady(self) -> object:

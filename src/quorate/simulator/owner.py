@@ -6,11 +6,11 @@ always come and go together.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import GroupId
 from quorate.clusapi.states import GroupPriority, ResourceState, VmState
 from quorate.clusapi.status import Status

@@ -5,9 +5,9 @@ What is not worth acting on (a lease that goes on) is taken in when somebody loo
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.cluster.lease import MARGIN
 from quorate.cluster.observer import Sighting
