@@ -26,38 +26,46 @@ from quorate.simulator.scenario_text import Scenario, unparse
 from quorate.simulator.tally import Tally, Told
 from quorate.simulator.world import Options, run
 
-_BATCH: Final = 20
+_BATCH: Final = 5
 """Histories that a process plays at a time, at most."""
 _LISTEN: Final = 0.2
 """Seconds after which a Ctrl-C is heard at the latest."""
 _SHORTENED: Final = 3
 """Of so many histories that break a law a short one is made; more of them seldom tell more."""
+_TELL: Final = 30.0
+"""Seconds between two lines about how far it is, where nobody sits at a terminal."""
 _SHAPE: Final = Shape()
 
 
 def play_random(number: int, seed: int, jobs: int, keep: Path, shrink: float) -> int:
-    """Play histories and print what they had; give the exit code. Ctrl-C ends it at once, and tells of those played."""
+    """Play histories and print what they had; give the exit code.
+
+    Ctrl-C and SIGTERM, which is what a timeout sends, end it at once; it tells of those played until then.
+    """
     if number < 1 or jobs < 1 or shrink < 0:
         raise CallerError(
             Status.ERROR_INVALID_PARAMETER, "--random and --jobs are at least 1, and --shrink is not negative"
         )
     tally = Tally()
     kept: list[_Kept] = []
+    progress = _Progress(tally, number)
     begun = time.monotonic()
     is_interrupted = False
-    try:
-        for told in _played(number, seed, jobs):
-            tally.add(told)
-            _show_progress(tally, number, begun)
-        seconds = time.monotonic() - begun
-        tally.broken.sort(key=lambda told: told.seed)
-        for told in tally.broken:
-            kept.append(_kept(told, keep, shrink if len(kept) < _SHORTENED else 0.0))
-    except KeyboardInterrupt:
-        is_interrupted = True
-        seconds = time.monotonic() - begun
-        kept += [_kept(told, keep, 0.0) for told in tally.broken[len(kept) :]]
-    _print(_facts(tally, kept, seed, seconds, is_interrupted), tally, kept)
+    with _ended_by_sigterm():
+        try:
+            for told in _played(number, seed, jobs):
+                tally.add(told)
+                progress.show(told)
+            seconds = time.monotonic() - begun
+            tally.broken.sort(key=lambda told: told.seed)
+            for told in tally.broken:
+                kept.append(_kept(told, keep, shrink if len(kept) < _SHORTENED else 0.0))
+        except KeyboardInterrupt:
+            is_interrupted = True
+            seconds = time.monotonic() - begun
+            progress.leave()
+            kept += [_kept(told, keep, 0.0) for told in tally.broken[len(kept) :]]
+        _print(_facts(tally, kept, seed, seconds, is_interrupted), tally, kept)
     if is_interrupted:
         return output.EXIT_INTERRUPTED
     return output.EXIT_FAULT if tally.broken else output.EXIT_SUCCESS
@@ -68,8 +76,8 @@ def _played(number: int, seed: int, jobs: int) -> Iterator[Told]:
     size = max(1, min(_BATCH, number // (4 * jobs)))
     batches = [range(first, min(first + size, seed + number)) for first in range(seed, seed + number, size)]
     if jobs == 1:
-        for batch in batches:
-            yield from play_batch(batch)
+        with no_logs():
+            yield from map(play_one, range(seed, seed + number))
         return
     with _noted_interrupts() as interrupted, ProcessPoolExecutor(jobs, initializer=_serve) as pool:
         try:
@@ -89,23 +97,40 @@ def _played(number: int, seed: int, jobs: int) -> Iterator[Told]:
 
 
 @contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM for a Ctrl-C, once: `timeout` sends it to all of `make`, which then sends it again."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _noted_interrupts() -> Iterator[threading.Event]:
-    """Note Ctrl-C, as long as there is a pool: an exception that comes in the middle of a fork is lost in its hooks."""
+    """Note what ends it, while there is a pool: an exception in the middle of a fork is lost in its hooks."""
     seen = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.set()
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if seen.is_set() else before[signal.SIGTERM])
 
 
 def _serve() -> None:
     """Begin as a process of the pool: it ends when the one that started it does, however that ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "a process of a pool has one"
 
@@ -160,14 +185,43 @@ def _kept(told: Told, directory: Path, seconds: float) -> _Kept:
     return _Kept(path, how)
 
 
-def _show_progress(tally: Tally, number: int, begun: float) -> None:
-    if not sys.stderr.isatty() or session.json:
-        return
-    left = (time.monotonic() - begun) / tally.histories * (number - tally.histories)
-    end = "\n" if tally.histories == number else ""
-    broken = f", {len(tally.broken)} broken" if tally.broken else ""
-    sys.stderr.write(f"\r{tally.histories} of {number} histories{broken}, {left:.0f} s left \033[K{end}")
-    sys.stderr.flush()
+class _Progress:
+    """Says how far it is: at a terminal in one line that is written again and again, else in a line now and then."""
+
+    def __init__(self, tally: Tally, number: int) -> None:
+        self._tally = tally
+        self._number = number
+        self._begun = self._told_at = time.monotonic()
+        self._is_open = False
+        """The cursor stands at the end of a line."""
+
+    def show(self, told: Told) -> None:
+        """Another history was played. What broke a law is told at once: nobody waits for hours to hear of it."""
+        if session.json:
+            return
+        if told.broken:
+            self.leave()
+            sys.stderr.write(f"seed {told.seed}: {told.broken}\n")
+        now, tally = time.monotonic(), self._tally
+        is_last = tally.histories == self._number
+        left = (now - self._begun) / tally.histories * (self._number - tally.histories)
+        broken = f", {len(tally.broken)} broken" if tally.broken else ""
+        line = f"{tally.histories} of {self._number} histories{broken}, {left:.0f} s left"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{line} \033[K")
+            self._is_open = True
+            if is_last:
+                self.leave()
+        elif now - self._told_at >= _TELL and not is_last:
+            self._told_at = now
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    def leave(self) -> None:
+        """Let something else be written."""
+        if self._is_open:
+            sys.stderr.write("\n")
+            self._is_open = False
 
 
 def _facts(tally: Tally, kept: list[_Kept], seed: int, seconds: float, is_interrupted: bool) -> JsonObject:
