@@ -172,10 +172,11 @@ class Holder:
 
     def step(self, event: e.Event, now: float) -> Step["Holder"]:
         """Take in what happened at `now`; give the next state and what to do, in this order."""
-        before = self.noticed(now)
+        deadline = self.deadline
+        before = self if now < deadline else self.noticed(now)
         lapse = () if before is self else (e.Say("the node's lease has run out; it goes on as another incarnation"),)
         step = follow(TABLE, lambda state: state.phase, before, event, now)
-        kept = () if step.state.deadline == self.deadline else (e.KeepUntil(step.state.deadline),)
+        kept = () if (new := step.state.deadline) == deadline else (e.KeepUntil(new),)
         return Step(step.state, (*kept, *lapse, *step.effects))
 
 

@@ -15,6 +15,7 @@ from quorate.clusapi.status import Status
 T = TypeVar("T")
 Document: TypeAlias = "dict[str, JsonValue]"
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_read: Final = json.JSONDecoder().decode
 
 
 def write_document(version: int, fields: JsonObject, extra: JsonObject) -> bytes:
@@ -25,7 +26,7 @@ def write_document(version: int, fields: JsonObject, extra: JsonObject) -> bytes
 def parse_document(data: bytes, newest: int, what: str) -> Document:
     """Read a record's fields without its version. Raises FaultError: damaged, or newer than this program."""
     try:
-        document = json.loads(data)
+        document = _read(data.decode())
     except ValueError as error:
         raise damaged(what, str(error)) from error
     if not isinstance(document, dict):

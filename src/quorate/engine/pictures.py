@@ -143,11 +143,12 @@ class Pictures:
         if known is not None and is_as_strong and all(map(is_, known.seen, seen)):
             return known.picture
         memory = known.picture.memory if known is not None and is_as_strong else _memory_of_node(snapshot, facts)
+        is_status_same = known is not None and known.seen[0] is info and known.seen[4] is status
         made = NodePicture(
             id=id_,
             name=info.name,
             state=state,
-            status=status | info.status,
+            status=known.picture.status if known is not None and is_status_same else status | info.status,
             memory=memory,
             lease=None if lease is None else _lease(lease, verdict),
         )

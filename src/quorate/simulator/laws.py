@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 from quorate.clusapi.identity import GroupId, ImageId, NodeId
 from quorate.database import keys
 from quorate.database.contract import Change
-from quorate.database.records import Lease, Ownership
+from quorate.database.records import Ownership
 from quorate.simulator.kernel import EPSILON, Kernel
 from quorate.simulator.machine import LATENESS, Machine
 from quorate.simulator.qemu import Qemu, Run
+from quorate.simulator.store import lease_of
 from quorate.simulator.trace import Kind
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Laws:
                 self._check_excuse(qemu, f"{self._where(qemu)} runs, and the record passes to {self._name(record)}")
 
     def _on_lease(self, node: NodeId, value: bytes | None) -> None:
-        if value is None or not Lease.decode(value).ended:
+        if value is None or not lease_of(value).ended:
             self._ended.discard(node)
             return
         if node in self._ended:

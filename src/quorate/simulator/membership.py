@@ -19,7 +19,7 @@ from quorate.cluster.observer import EndVerdict, Judge, Subject
 from quorate.database import keys
 from quorate.database.contract import Compare, Outcome, Put, Record
 from quorate.database.records import Lease, Versioned
-from quorate.database.snapshot import ClusterSnapshot, NodeInfo
+from quorate.database.snapshot import ClusterInfo, ClusterSnapshot, NodeInfo
 from quorate.simulator.kernel import EPSILON, Act, Timer
 from quorate.simulator.store import NodeStore
 from quorate.simulator.trace import Kind
@@ -80,6 +80,8 @@ class Keeper:
         """Called once, when the lease is held for the first time."""
         self._was_held = False
         self._is_resting = False
+        self._terms: tuple[ClusterInfo, Terms] | None = None
+        """What the cluster's properties say, with what they are read of."""
 
     def start(self) -> None:
         """Begin to renew."""
@@ -148,7 +150,9 @@ class Keeper:
         view = self._daemon.view
         snapshot = view.snapshot
         is_member = self._daemon.node in snapshot.nodes
-        self._post(e.Due(terms_of(snapshot), view.revision, self.is_joining, is_member))
+        if self._terms is None or self._terms[0] is not snapshot.cluster:
+            self._terms = (snapshot.cluster, terms_of(snapshot))
+        self._post(e.Due(self._terms[1], view.revision, self.is_joining, is_member))
 
     def _post(self, event: e.Event) -> None:
         machine = self._daemon.machine
@@ -287,6 +291,8 @@ class Membership:
         self._shown: dict[NodeId, _Shown] = {}
         """What need not be judged anew at each look, as it stays so until a moment that is known."""
         self._verdicts: dict[NodeId, _Judged] = {}
+        self._statuses: dict[NodeId, tuple[NodeInfo | None, NodeStatus]] = {}
+        """What the records of the nodes say."""
         self._steady: _Steady | None = None
         self.on_change: Act = lambda: None
         """Called when the state of a node has changed, be it by time alone."""
@@ -340,9 +346,11 @@ class Membership:
         """What the record says besides the state."""
         daemon = self._daemon
         info = daemon.view.snapshot.nodes.get(node)
-        status = NodeStatus.NORMAL if info is None else info.status
-        if status is not NodeStatus.NORMAL:
-            status &= ~NodeStatus.ISOLATED
+        known = self._statuses.get(node)
+        if known is None or known[0] is not info:
+            own = NodeStatus.NORMAL if info is None else info.status & ~NodeStatus.ISOLATED
+            known = self._statuses[node] = (info, own)
+        status = known[1]
         if node == daemon.node and daemon.keeper.may_run and not daemon.keeper.is_held:
             status |= NodeStatus.ISOLATED
         return status
