@@ -61,7 +61,7 @@ class Mode(Enum):
     """Everything works but the watch."""
 
 
-_CARRIES_NO_NEWS: Final = frozenset({Mode.LOST, Mode.SILENT, Mode.DEAF})
+_CARRIES_NO_NEWS: Final = (Mode.LOST, Mode.SILENT, Mode.DEAF)
 
 
 @dataclass(frozen=True, slots=True)
