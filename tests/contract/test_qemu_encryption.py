@@ -33,7 +33,6 @@ from quorate.hypervisor.qemu.host import has_zstd
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU")
 
-GUEST = BuiltinGuest(fill_bytes=8 << 20)
 HOST = "127.0.0.1"
 NAME = "web1-the-name-of-the-guest"
 _HELLO = 0x16  # the first byte of a TLS handshake
@@ -47,6 +46,7 @@ class Lab:
     root: Path
     channels: int = 2
     compressed: bool = False
+    fill: int = 8 << 20
     authorities: Authorities = field(default_factory=Authorities.make)
     vm_id: VmId = field(default_factory=lambda: VmId(str(uuid.uuid4())))
     instances: list[Instance] = field(default_factory=list)
@@ -68,7 +68,8 @@ class Lab:
     async def launch(self, place: str, launch: Launch) -> Instance:
         paths = self.paths(place)
         paths.runtime.mkdir(parents=True, exist_ok=True)
-        definition = complete_definition(VmDefinition(NAME, 32 << 20, guest=GUEST), self.vm_id)
+        guest = BuiltinGuest(fill_bytes=self.fill)
+        definition = complete_definition(VmDefinition(NAME, 2 * self.fill + (16 << 20), guest=guest), self.vm_id)
         pinned = await self.hypervisor.pin(definition)
         request = LaunchRequest(self.vm_id, NAME, ImageId(place), definition, pinned, paths, launch)
         self.instances.append(await self.hypervisor.launch(request))
@@ -271,10 +272,16 @@ def test_memory_is_saved_to_a_file_by_a_qemu_that_has_received_over_tls(run: Cal
 
 @pytest.mark.skipif(not has_zstd(shutil.which("qemu-system-x86_64") or ""), reason="a QEMU without zstd")
 def test_memory_is_compressed_and_not_for_longer_than_it_is_wanted(run: Callable[..., None]) -> None:
-    """Once there and back: the QEMU that has received compressed sends as it is, and so at least twice as much."""
+    """Once there and back: the QEMU that has received compressed sends as it is, and so clearly more."""
 
     async def body(lab: Lab) -> None:
+        lab.fill = 64 << 20
         source, sent = await lab.source(), []
+        log = lab.paths("a").serial_log(lab.vm_id)
+        deadline = time.monotonic() + 60
+        while not log.exists() or log.read_bytes().count(b"\n") < 3:  # it has filled its memory when it counts
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
         lab.compressed = True
         there, uri = await lab.destination()
         assert await lab.migrate(source, uri, lab.tls("1", HOST)) is MigrationStatus.COMPLETED
@@ -289,6 +296,6 @@ def test_memory_is_compressed_and_not_for_longer_than_it_is_wanted(run: Callable
         assert await lab.migrate(there, uri, lab.tls("2", HOST)) is MigrationStatus.COMPLETED
         sent.append((await there.migration()).transferred)
         await loaded(back)
-        assert sent[0] * 1.5 < sent[1], sent
+        assert sent[0] * 1.4 < sent[1], sent
 
     run(body)
