@@ -255,6 +255,8 @@ class HostedVm(OwnedGroup):
         """Of the node's lease when `instance` was started or taken on: a lapse since then has cost the VM its QEMU."""
         self.exited = ""
         """Why the QEMU of `instance` is gone, if it is and nobody has drawn the consequences yet."""
+        self.is_fetching = False
+        """It runs in post-copy: what its guest has not been sent yet is at the source only."""
         self.lock = asyncio.Lock()
         """Held while the VM starts, stops, or a migration is being accepted."""
         self._listeners: list[Callable[[], None]] = []

@@ -1,7 +1,8 @@
 """Carries out what the destination's brain decides: a QEMU that waits, the claim, `cont`, the mark."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 
 import structlog
 
@@ -12,7 +13,7 @@ from quorate.clusapi.machine import Step
 from quorate.database.records import RunState
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import Point
-from quorate.engine.hosted import to_brain, write_ownership
+from quorate.engine.hosted import HostedVm, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
 from quorate.engine.run_changes import run_after_destination
 from quorate.engine.session import GUEST_RUNNING, Session
@@ -24,7 +25,14 @@ from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasUnanswered
 from quorate.migration.recovery import IncomingJournal
 from quorate.peers.messages import OfSession, SessionAnswer
 
+FETCHING = (Phase.FETCHING, Phase.RECONNECTING)
+"""The guest runs here, and pages of it are at the source only."""
+
 _log = structlog.get_logger("migration")
+
+
+async def _nothing(session: "IncomingSession") -> None:
+    """Nobody wants to know."""
 
 
 class IncomingSession(Session[Incoming, i.Event]):
@@ -66,6 +74,13 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._launching = False
         self._seen_at_source = False
         self._uri = ""
+        self._has_marked = False
+        self._has_switched = brain.pages_missing
+        self.on_fetching: Callable[[IncomingSession], Coroutine[object, object, None]] = _nothing
+        """Awaited when the guest runs here by the record, while pages of it are missing."""
+        self.vm: HostedVm | None = None
+        """Since then: the VM as this node has it."""
+        self.taking_on = asyncio.Lock()
         self._unsubscribe: Callable[[], None] = lambda: None
         if instance is not None:
             self._unsubscribe = instance.subscribe(self._on_instance_event)
@@ -94,6 +109,10 @@ class IncomingSession(Session[Incoming, i.Event]):
         match event:
             case hv.MigrationChanged(hv.MigrationStatus.COMPLETED, _):
                 self._faults.then(Point.LOADED, lambda: self.post(i.LoadCompleted()), self._spawn)
+            case hv.MigrationChanged(hv.MigrationStatus.POSTCOPY, _):
+                self._on_post_copy()
+            case hv.MigrationChanged(hv.MigrationStatus.POSTCOPY_PAUSED, _):
+                self.post(i.PagesStopped("the connection that pages come over broke"))
             case hv.MigrationChanged(hv.MigrationStatus.FAILED, sentence):
                 self.post(i.LoadFailed(sentence or "QEMU says that the guest did not load"))
             case hv.Exited(_, sentence):
@@ -102,6 +121,13 @@ class IncomingSession(Session[Incoming, i.Event]):
                 self._spawn(self._look_again())
             case _:
                 pass
+
+    def _on_post_copy(self) -> None:
+        if self._has_switched:
+            self.post(i.PagesFlow())
+            return
+        self._has_switched = True
+        self._faults.then(Point.LOADED, lambda: self.post(i.SwitchedOver()), self._spawn)
 
     async def _look_again(self) -> None:
         """A QEMU that was mute may have said the decisive word while nobody could hear it."""
@@ -112,6 +138,8 @@ class IncomingSession(Session[Incoming, i.Event]):
             return
         if seen.status is hv.MigrationStatus.COMPLETED:
             self.post(i.LoadCompleted())
+        elif seen.status.is_postcopy and not self._has_switched:
+            self._on_post_copy()
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
@@ -136,6 +164,12 @@ class IncomingSession(Session[Incoming, i.Event]):
                 self._spawn(self._announce())
             case SendCas(cas):
                 self._spawn(self._send_cas(cas))
+            case i.TakeOn():
+                self._spawn_outliving(self.on_fetching(self))
+            case i.ListenAgain():
+                self._spawn(self._listen_again())
+            case i.TellRecover(uri):
+                self._spawn(self._say("recover", uri=uri))
             case i.EndImage():
                 self._spawn(self._end_image())
             case i.WakeAfter(seconds):
@@ -192,6 +226,18 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._uri = uri
         self.post(i.Launched(uri))
 
+    async def _listen_again(self) -> None:
+        """Wait at a new address, on the network that is the best by now."""
+        parameters = replace(self._parameters, tcp_host=self._context.migration_host)
+        try:
+            assert self.instance is not None, "what misses pages is there"
+            await self.instance.pause_postcopy()
+            uri = await self.instance.listen_again(parameters)
+        except ClusterError as error:
+            _log.warning("the rest of a guest is not waited for yet", vm=self.name, sentence=error.sentence)
+            return
+        self.post(i.ListensAgain(uri))
+
     def _is_given_up(self) -> bool:
         return self.brain.phase is Phase.ENDING
 
@@ -212,7 +258,11 @@ class IncomingSession(Session[Incoming, i.Event]):
             # One whose lease is over as a fact of the database has no image any more: the record decides.
             self.post(i.SessionDead() if self._is_source_dead() else i.SourceSilent())
             return
-        self.post(i.SessionAlive() if answer.get("known") is True else i.SessionDead())
+        said = SessionAnswer.from_json(answer)
+        if said.known:
+            self.post(i.SessionAlive())
+        elif said.is_certain or self.brain.phase not in FETCHING:
+            self.post(i.SessionDead())
 
     def _is_source_dead(self) -> bool:
         lease = self._context.view.snapshot.leases.get(self.brain.source)
@@ -221,6 +271,9 @@ class IncomingSession(Session[Incoming, i.Event]):
     def on_record(self, record: OwnershipRecord) -> None:
         """The record as the view shows it: once it has left the source for anybody but us, nothing is given to us."""
         brain = self.brain
+        if brain.phase in FETCHING:
+            self.post(i.RecordSeen(record))
+            return
         if record.holder == brain.source and record.image == brain.source_image:
             self._seen_at_source = True
         elif self._seen_at_source and not brain.is_mine(record):
@@ -258,11 +311,13 @@ class IncomingSession(Session[Incoming, i.Event]):
             _log.warning("the run state was not read", vm=self.name, sentence=error.sentence)
             self.post(CasUnanswered(cas.attempt))
             return
-        new = run_after_destination(run.value, cas.kind, self.brain.reason, self._context.node)
-        events = self._events_of_move(cas.epoch) if cas.kind is CasKind.MARK else ()
+        missing = self.brain.pages_missing
+        new = run_after_destination(run.value, cas.kind, self.brain.reason, self._context.node, pages_missing=missing)
+        events = self._events_of_move(cas.epoch) if cas.kind is CasKind.MARK and not self._has_marked else ()
         answer = await write_ownership(self._context, self.group, cas, new, events)
         if isinstance(answer, CasAnswered):
             self.run = new
+            self._has_marked |= cas.kind is CasKind.MARK
         self.moments[f"{cas.kind.value} answered"] = self._context.now()
         if cas.kind is CasKind.MARK:
             await self._faults.reach(Point.MARKED)

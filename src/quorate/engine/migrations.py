@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -14,7 +15,7 @@ from quorate.clusapi.identity import GroupId, SessionId
 from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
-from quorate.clusapi.status import Status
+from quorate.clusapi.status import E_FAIL, Status
 from quorate.cluster.failover import GiverWord
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
@@ -29,6 +30,7 @@ from quorate.engine.outgoing_migrations import OutgoingMigrations
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.path_probe import Door
 from quorate.engine.queue_link import QueueLink
+from quorate.engine.run_changes import PAGES_MISSING
 from quorate.engine.session import HAND_OVER_TOLD
 from quorate.engine.supervised import spawn
 from quorate.engine.transports import CarriedSpeeds, destination_tls, own_offer, wishes_of
@@ -65,6 +67,8 @@ class Migrations(OutgoingMigrations):
     incoming: dict[SessionId, IncomingSession]
     recovering: set[GroupId]
     """The VMs of which an earlier daemon left a QEMU that has not spoken yet: nothing is concluded about them."""
+    has_looked: bool
+    """Whether this daemon knows which those are."""
 
     def prepare_sessions(self) -> None:
         """Begin with none."""
@@ -72,6 +76,8 @@ class Migrations(OutgoingMigrations):
         self.links = CarriedSpeeds()
         self.incoming = {}
         self.recovering = set()
+        self.has_looked = False
+        self._left = set()
         self.queue = QueueLink(self.context)
         self.chronicle = Chronicle(self.context)
         self.foresight = Foresight(self.context)
@@ -165,7 +171,7 @@ class Migrations(OutgoingMigrations):
             after=self._in_the_way(message),
             transport=message.transport,
         )
-        self.incoming[message.session] = session
+        self.follow_incoming(session)
         session.carry_on(step.effects)
 
     def _parameters(self, message: Prepare) -> hv.MigrationParameters:
@@ -178,8 +184,62 @@ class Migrations(OutgoingMigrations):
             wanted = Wishes(Encryption.ALWAYS) if message.encrypted else wishes
             require((judge_encryption(wanted, Way(context.node_name, over_tcp=True)),))
         return hv.MigrationParameters(
-            multifd_channels=message.channels, compressed=message.compressed, tcp_host=host, tls=tls
+            multifd_channels=message.channels,
+            compressed=message.compressed,
+            tcp_host=host,
+            tls=tls,
+            post_copy=message.post_copy,
         )
+
+    def follow_incoming(self, session: IncomingSession) -> None:
+        """Have a session to here from now on."""
+        session.on_fetching = self._on_fetching
+        self.incoming[session.brain.session] = session
+
+    async def _on_fetching(self, session: IncomingSession) -> None:
+        """Have the VM: it runs here by the record. Its migration is shown as under way until no page is missing."""
+        async with session.taking_on:
+            vm = await self._hosted_after(session)
+            vm.is_fetching = True
+            done = vm.progress
+            vm.progress = replace(
+                done, state=MigrationState.MOVE, percent=99, phase="fetching pages", sentence=PAGES_MISSING
+            )
+            session.vm = vm
+            self.take_on(vm)
+            await self.on_arrived(vm)
+
+    async def _end_fetching(self, session: IncomingSession, vm: HostedVm) -> None:
+        """No page is missing any more, or what is missing will not come."""
+        vm.is_fetching = False
+        outcome, brain = session.brain.outcome, session.brain
+        if outcome is IncomingOutcome.RUNS:
+            source, here = self.context.name_of(brain.source), self.context.node_name
+            sentence = f"moved from {source} to {here}"
+            shown = replace(
+                vm.progress, state=MigrationState.NO_MIGRATION, percent=100, phase="done", sentence=sentence
+            )
+            vm.show(shown)
+            await self._tell_state(vm, MigrationState.NO_MIGRATION, 0, "")
+            return
+        vm.show(
+            replace(
+                vm.progress,
+                state=MigrationState.FAILURE,
+                failure_reason=E_FAIL,
+                phase="ended",
+                sentence=brain.reason,
+            )
+        )
+        await self._tell_state(vm, MigrationState.FAILURE, E_FAIL, brain.reason)
+        if vm.instance is session.instance and vm.group not in self._stopping:
+            self.report_lost(vm, brain.reason)
+
+    async def _tell_state(self, vm: HostedVm, state: MigrationState, reason: int, sentence: str) -> None:
+        try:
+            await vm.tell(vm.migration_change(state, reason, sentence), ())
+        except RefusalError as error:
+            _log.warning("the end of a migration was not written", vm=vm.name, sentence=error.sentence)
 
     def _in_the_way(self, message: Prepare) -> asyncio.Event | None:
         """What an arriving VM has to wait for: its last migration away, or one to here that was just given up."""
@@ -202,8 +262,15 @@ class Migrations(OutgoingMigrations):
     async def on_incoming_ended(self, session: IncomingSession) -> None:
         """Do what the outcome of a session to here asks for; until then nobody else takes the group on."""
         _log.info("arrival figures", vm=session.name, session=session.brain.session, moments=dict(session.moments))
+        async with session.taking_on:
+            fetched = session.vm
         try:
             match session.brain.outcome:
+                case IncomingOutcome.RUNS if fetched is not None:
+                    await self._end_fetching(session, fetched)
+                    spawn(self._tasks, self._look_after(session), f"how {session.name} is after its migration")
+                case IncomingOutcome.IMAGE_LOST if fetched is not None:
+                    await self._end_fetching(session, fetched)
                 case IncomingOutcome.RUNS:
                     vm = await self._hosted_after(session)
                     self.take_on(vm)
@@ -271,9 +338,14 @@ class Migrations(OutgoingMigrations):
             case "session":
                 if incoming is not None:
                     return incoming.describe().to_json()
-                return SessionAnswer(known=outgoing is not None).to_json()
+                certain = self.has_looked and not self.recovering
+                return SessionAnswer(known=outgoing is not None, is_certain=certain).to_json()
             case "prepared" if outgoing is not None:
                 outgoing.post(e.Prepared(message.uri))
+            case "recover" if outgoing is not None:
+                outgoing.post(e.Recover(message.uri))
+            case "pages paused" if incoming is not None:
+                incoming.post(i.PagesPaused(message.sentence))
             case "failed" if outgoing is not None:
                 outgoing.post(e.DestinationFailed(message.sentence))
             case "abandon" if incoming is not None:

@@ -98,6 +98,8 @@ class OutgoingMigrations(VirtualMachines):
     foresight: Foresight
     outgoing: dict[GroupId, OutgoingSession]
     links: CarriedSpeeds
+    _left: set[OutgoingSession]
+    """Those whose VM lives elsewhere already."""
 
     # --- stopping a VM that is being migrated ----------------------------------------------------------------------
 
@@ -362,6 +364,7 @@ class OutgoingMigrations(VirtualMachines):
             since=self.context.now(),
             convergence=Convergence(plan.policy),
         )
+        post_copy = brain.convergence.may_post_copy
         prepare = Prepare(
             session=plan.session,
             group=vm.group,
@@ -377,6 +380,7 @@ class OutgoingMigrations(VirtualMachines):
             compressed=transport.compressed,
             host=transport.address,
             transport=transport.describe(),
+            post_copy=post_copy,
         )
         parameters = hv.MigrationParameters(
             max_bandwidth=transport.max_bandwidth,
@@ -384,8 +388,11 @@ class OutgoingMigrations(VirtualMachines):
             compressed=transport.compressed,
             may_throttle=plan.policy.throttle_most > 0,
             tls=source_tls(self.context, plan.destination) if transport.encrypted else None,
+            post_copy=post_copy,
         )
-        return OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)
+        session = OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)
+        session.on_serving = self.leave
+        return session
 
     async def cancel_migration(self, group_id: GroupId) -> None:
         """Cancel in MigrationState 1 or 2, or what waits in the queue; the VM never stops."""
@@ -448,8 +455,8 @@ class OutgoingMigrations(VirtualMachines):
                 case Outcome.DONE | Outcome.OVERTAKEN:
                     self._learn_speed(session)
                     await self._tell_figures(session)
-                    self._forget_source(session)
-                    await self.on_left(vm.group)
+                    session.vm.instance = None
+                    await self.leave(session)
                 case Outcome.CANCELLED:
                     await self._write_end(session, MigrationState.CANCELED, 0, EventKind.MIGRATION_CANCELLED)
                 case Outcome.FAILED:
@@ -467,6 +474,7 @@ class OutgoingMigrations(VirtualMachines):
                 self._end_entry(session)
             self.chronicle.left(session)
             spawn(self._tasks, self.foresight.recall_soon(), "what was learnt from a migration")
+            self._left.discard(session)
         if vm.exited and vm.instance is not None:
             self.report_lost(vm, vm.exited)  # it ended while its migration did, when nobody else was listening
 
@@ -496,10 +504,16 @@ class OutgoingMigrations(VirtualMachines):
         except ClusterError as error:
             _log.warning("the figures of a migration were not written", sentence=error.sentence)
 
-    def _forget_source(self, session: OutgoingSession) -> None:
-        session.vm.instance = None
-        self.let_go(session.vm.group)
-        self.foresight.forget(session.vm.group)
+    async def leave(self, session: OutgoingSession) -> None:
+        """The VM lives elsewhere, and nothing of its group is this node's any more: told once.
+
+        In post-copy the QEMU here lives on with the session, to send pages.
+        """
+        if session not in self._left:
+            self._left.add(session)
+            self.let_go(session.vm.group)
+            self.foresight.forget(session.vm.group)
+            await self.on_left(session.vm.group)
 
     def _end_entry(self, session: OutgoingSession) -> None:
         """Nothing has come of a move: its entry, if it has one, is ended as well."""

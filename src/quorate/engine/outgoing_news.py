@@ -30,6 +30,8 @@ PHASE_WORDS = {
     Phase.NOTING_TAKE_BACK: "taking back",
     Phase.TAKING_BACK: "taking back",
     Phase.RESUMING: "resuming",
+    Phase.SERVING: "sending pages",
+    Phase.RECONNECTING: "reconnecting",
     Phase.ENDING_IMAGE: "finishing",
     Phase.ENDED: "ended",
 }

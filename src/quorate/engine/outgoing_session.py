@@ -1,7 +1,7 @@
 """Carries out what the source's brain decides: commands to QEMU, writes of ownership, words to the destination."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,7 +34,14 @@ CANCEL_PATIENCE = 10.0
 """Seconds after which a QEMU that still says "cancelling" is waited for no longer. One whose channels break while they
 are being set up may say so for as long as it lives (10.0 does); it completes no more, and so stops no guest."""
 
+SERVING = (Phase.SERVING, Phase.RECONNECTING)
+"""The guest runs at the destination, and pages of it are here only."""
+
 _log = structlog.get_logger("migration")
+
+
+async def _nothing(session: "OutgoingSession") -> None:
+    """Nobody wants to know."""
 
 
 class OutgoingSession(Session[Outgoing, e.Event]):
@@ -67,6 +74,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
         self._new_pass = asyncio.Event()
+        self.on_serving: Callable[[OutgoingSession], Coroutine[object, object, None]] = _nothing
+        """Awaited when the guest runs at the destination while its pages are still being sent."""
         self._unsubscribe: Callable[[], None] = lambda: None
         if vm.instance is not None:
             self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
@@ -74,6 +83,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     @property
     def mode(self) -> str:
         """How memory is copied, for people."""
+        if self.brain.post_copy:
+            return "post-copy"
         return "pre-copy" if self.transport is None else f"pre-copy, {self.transport.describe()}"
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
@@ -82,6 +93,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         """Begin: with nothing but to be shown, or with the effects of a recovery."""
         self._news.show(self.brain)
         super().carry_on(effects)
+        if self.brain.phase in SERVING:
+            self._spawn_outliving(self.on_serving(self))
 
     def _step(self, event: e.Event, now: float) -> Step[Outgoing]:
         return self.brain.step(event, now)
@@ -98,6 +111,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             self._news.show_sample(self.brain, event.sample)
         elif self.brain.phase is not before.phase:
             self._news.show(self.brain)
+        if self.brain.phase in SERVING and before.phase not in SERVING:
+            self._spawn_outliving(self.on_serving(self))
 
     def _on_instance_event(self, event: hv.InstanceEvent) -> None:
         match event:
@@ -126,6 +141,12 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 self.post(e.TransferFailed(sentence or "QEMU says that the transfer failed"))
             case hv.MigrationStatus.CANCELLED:
                 self.post(e.TransferCancelled("the transfer was cancelled"))
+            case hv.MigrationStatus.PRE_SWITCHOVER if self.brain.post_copy:
+                self.post(e.ReadyToSwitch())
+            case hv.MigrationStatus.POSTCOPY:
+                self.post(e.PagesFlow())
+            case hv.MigrationStatus.POSTCOPY_PAUSED:
+                self.post(e.PagesStopped("the connection that pages go over broke"))
             case _:
                 pass
 
@@ -149,8 +170,18 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 self._spawn(self._throttle(percent))
             case e.CancelTransfer():
                 self._spawn(self._cancel_transfer())
-            case e.StopGuest():
-                self._spawn(self._stop_guest())
+            case e.StopGuest(post_copy):
+                self._spawn(self._stop_guest(post_copy=post_copy))
+            case e.EnterPostCopy():
+                self._spawn(self._enter_post_copy())
+            case e.PausePages():
+                self._spawn(self._pause_pages())
+            case e.TellPagesPaused():
+                self._spawn(self._tell_pages_paused())
+            case e.ResumePages(uri):
+                self._spawn(self._resume_pages(uri))
+            case e.AskDestination():
+                self._spawn(self._ask_for_use())
             case e.ResumeGuest():
                 self._spawn(self._resume_guest(self._incarnation))
             case SendCas(cas):
@@ -287,11 +318,13 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     def _has_waited_for_cancel(self) -> bool:
         return self.brain.phase is Phase.CANCELLING and self._context.now() - self.brain.since >= CANCEL_PATIENCE
 
-    async def _stop_guest(self) -> None:
+    async def _stop_guest(self, *, post_copy: bool) -> None:
         """Stop the guest, and ask meanwhile: it shall not stand still for a destination whose daemon says nothing."""
         self.moments[GUEST_STOPPED] = self._context.now()
         asking = asyncio.ensure_future(self._ask_destination(STOP_PATIENCE))
         try:
+            if post_copy:  # told before the stop, it cannot come to its end as a pre-copy in between
+                await self._instance().begin_postcopy()
             await self._instance().stop()
         except ClusterError as error:
             asking.cancel()
@@ -302,6 +335,43 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             return
         await self._faults.reach(Point.STOPPED)
         self.post(e.Stopped())
+
+    async def _enter_post_copy(self) -> None:
+        try:
+            await self._instance().enter_postcopy()
+        except ClusterError as error:
+            _log.warning("the switch to post-copy was not made", vm=self.vm.name, sentence=error.sentence)
+
+    async def _pause_pages(self) -> None:
+        try:
+            await self._instance().pause_postcopy()
+        except ClusterError as error:
+            _log.warning("the connection was not given up", vm=self.vm.name, sentence=error.sentence)
+
+    async def _resume_pages(self, uri: str) -> None:
+        try:
+            await self._instance().pause_postcopy()
+            await self._instance().migrate_again(uri)
+        except ClusterError as error:
+            _log.warning("pages do not go on yet", vm=self.vm.name, sentence=error.sentence)
+
+    async def _tell_pages_paused(self) -> None:
+        message = OfSession(self.brain.session, sentence="the source has given the connection up")
+        with suppress(ClusterError):  # it is said again
+            await self._context.peers.call(self.brain.destination, "pages paused", message.to_json(), timeout=1.0)
+
+    async def _ask_for_use(self) -> None:
+        """Ask whether the destination still has anything that misses pages: only a sure answer counts."""
+        message = OfSession(self.brain.session)
+        try:
+            said = await self._context.peers.call(self.brain.destination, "session", message.to_json(), timeout=1.0)
+        except ClusterError:
+            return
+        answer = SessionAnswer.from_json(said)
+        if answer.known:
+            self.post(e.DestinationAlive())
+        elif answer.is_certain:
+            self.post(e.DestinationFailed("the destination has nothing left of this session"))
 
     async def _resume_guest(self, incarnation: str) -> None:
         try:
@@ -378,7 +448,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     def word_of_gift(self, epoch: int) -> GiverWord:
         """Say what became of the gift that the record of this epoch tells of (R8)."""
         phase = self.brain.phase
-        if phase in (Phase.ENDING_IMAGE, Phase.ENDED) or self.brain.record.epoch > epoch:
+        if phase in (*SERVING, Phase.ENDING_IMAGE, Phase.ENDED) or self.brain.record.epoch > epoch:
             return GiverWord.WAIT  # the record has moved on: whoever asks will see it
         # Once noted, `yours` may be out at any moment, and is never taken back (R5).
         return GiverWord.SENT if phase in (Phase.NOTING_YOURS, Phase.TELLING) else GiverWord.NOT_SENT

@@ -64,6 +64,7 @@ async def recover(context: EngineContext, migrations: Migrations, groups: Groups
         migrations.recovering.add(group.id)
         work = recovery.run(outgoing.get(group.id), incoming.get(group.id))
         tasks.append(spawn(_BACKGROUND, work, f"the recovery of {group.name}"))
+    migrations.has_looked = True
     if not tasks:
         return
     await asyncio.wait(tasks, timeout=ADOPTION_PATIENCE)
@@ -175,22 +176,29 @@ class _Recovery:
     async def carry_on_outgoing(self, note: OutgoingNote, instance: hv.Instance | None) -> None:
         found = Found.GONE
         if instance is not None:
-            state = await run_state_of(instance)
-            found = Found.RUNNING if state is hv.RunState.RUNNING else Found.PAUSED
+            found = await found_outgoing(instance)
         vm = self._hosted(instance)
         record = to_brain(self._snapshot.ownership[self._group])
         step = recover_outgoing(note.journal, record, found, self._context.now())
         session = OutgoingSession(vm, step.state, None, hv.MigrationParameters(), self._migrations.on_outgoing_ended)
+        session.on_serving = self._migrations.leave
         self._migrations.outgoing[self._group] = session
         _log.info("a migration goes on", vm=self._name, phase=step.state.phase.value, found=found.value)
         session.carry_on(step.effects)
 
     async def carry_on_incoming(self, note: IncomingNote, instance: hv.Instance | None) -> None:
-        found = FoundIncoming.GONE
+        found, status = FoundIncoming.GONE, hv.MigrationStatus.NONE
         if instance is not None:
-            found = await found_incoming(instance)
+            found, status = await found_incoming(instance), await migration_status_of(instance)
         record = to_brain(self._snapshot.ownership[self._group])
-        step = recover_incoming(note.journal, record, found, self._context.now())
+        step = recover_incoming(
+            note.journal,
+            record,
+            found,
+            self._context.now(),
+            pages_missing=status.is_postcopy,
+            pages_stopped=status.is_postcopy and status is not hv.MigrationStatus.POSTCOPY,
+        )
         session = IncomingSession(
             self._context,
             self._group,
@@ -200,7 +208,7 @@ class _Recovery:
             self._migrations.on_incoming_ended,
             instance=instance,
         )
-        self._migrations.incoming[note.journal.session] = session
+        self._migrations.follow_incoming(session)
         _log.info("a migration goes on", vm=self._name, phase=step.state.phase.value, found=found.value)
         session.carry_on(step.effects)
 
@@ -262,6 +270,32 @@ async def run_state_of(instance: HasRunState) -> hv.RunState:
         return await instance.run_state()
     except ClusterError:
         return hv.RunState.UNKNOWN
+
+
+class HasTransfer(HasRunState, Protocol):
+    """A QEMU that can be asked for its transfer too."""
+
+    async def migration(self) -> hv.MigrationSample:
+        """Look at it. Raises ClusterError."""
+        ...
+
+
+async def migration_status_of(instance: HasTransfer) -> hv.MigrationStatus:
+    """Ask a QEMU how far its transfer is; NONE when it does not say."""
+    try:
+        return (await instance.migration()).status
+    except ClusterError:
+        return hv.MigrationStatus.NONE
+
+
+async def found_outgoing(instance: HasTransfer) -> Found:
+    """Tell what is left of a source's QEMU. Raises ClusterError: whether it serves pages must be known."""
+    status = (await instance.migration()).status
+    if status.is_postcopy:
+        return Found.SERVING
+    if status is hv.MigrationStatus.PRE_SWITCHOVER:
+        return Found.READY
+    return Found.RUNNING if await run_state_of(instance) is hv.RunState.RUNNING else Found.PAUSED
 
 
 async def found_incoming(instance: HasRunState) -> FoundIncoming:

@@ -21,6 +21,7 @@ WAITING_IN_QUEUE: Final = int(GroupStatus.WAITING_IN_QUEUE_FOR_MOVE)
 """StatusInformation of a group: waiting in the queue for a move. The queue itself says it (`server/view.py`); older
 versions have written it."""
 _WAITS: Final = int(GroupStatus.PHYSICAL_RESOURCES_LACKING | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT)
+PAGES_MISSING: Final = "it runs here; the rest of its memory is still being fetched"
 STANDSTILL: Final = int(GroupStatus.WAITING_TO_START) | _WAITS
 """StatusInformation of a group: why it is not online though it is wanted online."""
 
@@ -62,18 +63,23 @@ def run_after_source(run: RunState, kind: CasKind, reason: str, drained: str) ->
     return replace(run, vm=vm, failover=replace(run.failover, drained=drained))
 
 
-def run_after_destination(run: RunState, kind: CasKind, reason: str, me: NodeId) -> RunState:
-    """The destination writes ownership: the guest runs there, or it gives back what it could not take."""
+def run_after_destination(
+    run: RunState, kind: CasKind, reason: str, me: NodeId, *, pages_missing: bool = False
+) -> RunState:
+    """The destination writes ownership: the guest runs there, or it gives back what it could not take.
+
+    With ``pages_missing`` it runs in post-copy, and the migration goes on.
+    """
     vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.RUNNING)
     match kind:
         case CasKind.MARK:
             done = replace(
                 vm,
                 vm_state=int(VmState.RUNNING),
-                migration_state=int(MigrationState.NO_MIGRATION),
+                migration_state=int(MigrationState.MOVE if pages_missing else MigrationState.NO_MIGRATION),
                 migration_failure_reason=0,
-                sentence="",
-                migration_progress=100,
+                sentence=PAGES_MISSING if pages_missing else "",
+                migration_progress=99 if pages_missing else 100,
             )
             return replace(
                 run,

@@ -147,6 +147,8 @@ class VirtualMachines:
         vm = self._vms.get(group_id)
         if vm is None or vm.instance is None:
             return False
+        if vm.is_fetching:  # while its guest waits for a page its QEMU answers nobody, and must not be ended for that
+            return not vm.instance.is_gone
         try:
             return await vm.instance.run_state() in (hv.RunState.RUNNING, hv.RunState.PAUSED, hv.RunState.SAVING)
         except ClusterError:

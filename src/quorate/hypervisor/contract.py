@@ -372,7 +372,7 @@ class Instance(Protocol):
         """Give the transfer up. Idempotent.
 
         The status goes to CANCELLED, or to FAILED where the hypervisor trips over the connection that it cuts itself,
-        or has been COMPLETED before.
+        or has been COMPLETED before. Raises FaultError when it is in post-copy, which nothing can take back.
         """
         ...
 
@@ -382,6 +382,38 @@ class Instance(Protocol):
         The transfer must have been begun with ``may_throttle``. It takes the hypervisor a look for dirty pages or more;
         a sample tells when it is in force. It ends with the transfer, however that ends and whoever still lives then.
         """
+        ...
+
+    async def begin_postcopy(self) -> None:
+        """Let a transfer that was begun with ``post_copy`` switch as soon as the guest has been stopped.
+
+        It then waits at PRE_SWITCHOVER for `enter_postcopy`; until that it can be cancelled, and the guest continued.
+        """
+        ...
+
+    async def enter_postcopy(self) -> None:
+        """Send the devices' state. From here on this instance can never run the guest again (FaultError from `cont`).
+
+        Raises FaultError when the transfer does not stand at PRE_SWITCHOVER.
+        """
+        ...
+
+    async def pause_postcopy(self) -> None:
+        """Give up a connection over which nothing comes any more; each side keeps what it has. Idempotent.
+
+        This and `listen_again` are the only commands that the destination's instance is sure to answer while its guest
+        waits for a page.
+
+        Raises FaultError when the transfer is not a post-copy.
+        """
+        ...
+
+    async def listen_again(self, parameters: MigrationParameters) -> str:
+        """Begin to wait for the source of a paused post-copy; return the uri. A second call replaces the first."""
+        ...
+
+    async def migrate_again(self, uri: str) -> None:
+        """Begin to go on with a paused post-copy over a new connection; what comes of it comes as events."""
         ...
 
     async def migration(self) -> MigrationSample:

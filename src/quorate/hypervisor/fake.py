@@ -272,7 +272,38 @@ class FakeInstance:
     async def migrate(self, uri: str, parameters: MigrationParameters) -> None:
         """Begin to send the image."""
         machine = await self._spoken()
-        machine.send_to(self._world.connect(uri), parameters.max_bandwidth or self._world.bandwidth)
+        bandwidth = parameters.max_bandwidth or self._world.bandwidth
+        machine.send_to(self._world.connect(uri), bandwidth, post_copy=parameters.post_copy)
+
+    async def begin_postcopy(self) -> None:
+        """Let the transfer switch when the guest stands."""
+        (await self._spoken()).postcopy.begin()
+
+    async def enter_postcopy(self) -> None:
+        """Send the devices' state."""
+        (await self._spoken()).postcopy.enter()
+
+    async def pause_postcopy(self) -> None:
+        """Give the connection up."""
+        (await self._spoken()).postcopy.pause()
+
+    async def listen_again(self, parameters: MigrationParameters) -> str:
+        """Wait for the source of a paused post-copy."""
+        machine = await self._spoken()
+        machine.postcopy.check_paused()
+        uri = f"unix:{parameters.unix_socket or machine.request.paths.migration_socket(self.vm_id)}"
+        self._world.listen(uri, machine)
+        return uri
+
+    async def migrate_again(self, uri: str) -> None:
+        """Go on over a new connection."""
+        machine = await self._spoken()
+        machine.postcopy.check_paused()
+        try:
+            peer = self._world.connect(uri)
+        except FaultError:
+            return  # it stays paused, as QEMU does
+        machine.postcopy.go_on(peer)
 
     async def migrate_cancel(self) -> None:
         """Give the transfer up."""

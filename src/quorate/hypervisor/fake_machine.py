@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from quorate.clusapi.errors import FaultError, RefusalError
@@ -30,6 +30,7 @@ from quorate.hypervisor.contract import (
     Speaking,
 )
 from quorate.hypervisor.definition import BuiltinGuest
+from quorate.hypervisor.fake_postcopy import FakePostCopy
 from quorate.hypervisor.guest_model import GuestModel, TransferModel
 from quorate.hypervisor.subscribers import Subscribers
 from quorate.hypervisor.whole_files import made_beside
@@ -67,6 +68,7 @@ class FakeMachine:
         self._beat_hz = beat_hz or self._guest.beat_hz
         self._serial = request.paths.serial_log(self.vm_id).open("ab", buffering=0)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.postcopy = FakePostCopy(self)
 
     # --- life ---
 
@@ -101,6 +103,7 @@ class FakeMachine:
             if task is not asyncio.current_task():
                 task.cancel()
         self._serial.close()
+        self.postcopy.on_end()
         if self._peer is not None and not self._status.is_final:
             self._peer.source_lost()
         if self._source is not None:
@@ -117,6 +120,8 @@ class FakeMachine:
             raise FaultError(Status.ERROR_GEN_FAILURE, "resetting the guest is required")
         if self.state is RunState.RUNNING:
             return
+        if self.state is RunState.SAVING:
+            raise FaultError(Status.ERROR_GEN_FAILURE, "the migration is not finalized yet")
         self._become(RunState.RUNNING)
         if self._transfer is not None:
             self._transfer = self._transfer.start_guest()
@@ -162,6 +167,8 @@ class FakeMachine:
         while True:
             due = max(due + 1 / self._beat_hz, time.monotonic() - 0.1)
             await asyncio.sleep(due - time.monotonic())
+            if self.postcopy.holds_up_the_guest:
+                continue
             self.count += 1
             self._serial.write(b"Q %010d\n" % self.count)
 
@@ -206,13 +213,14 @@ class FakeMachine:
         """Wait for a source."""
         self._set_status(MigrationStatus.SETUP)
 
-    def send_to(self, peer: FakeMachine, bandwidth: float) -> None:
+    def send_to(self, peer: FakeMachine, bandwidth: float, *, post_copy: bool = False) -> None:
         """Begin to send the memory."""
         if self._status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE):
             raise FaultError(Status.ERROR_GEN_FAILURE, "there is a migration in progress")
         self._transfer = TransferModel.begin(self.model(), bandwidth, running=self.state.vcpus_run)
         self._peer, peer._source = peer, self
         self._sentence = ""
+        self.postcopy.prepare(post_copy)
         self._set_status(MigrationStatus.SETUP)
         self._spawn("transfer", self._send(peer))
 
@@ -223,6 +231,9 @@ class FakeMachine:
         last = time.monotonic()
         while self._transfer is not None and not self._transfer.completed:
             await asyncio.sleep(_TICK)
+            if self.postcopy.is_due:
+                self.postcopy.stand_before(peer, self._transfer)
+                return
             now = time.monotonic()
             if not self.link_down:
                 before = self._transfer.passes
@@ -244,9 +255,52 @@ class FakeMachine:
         self._source = None
         self._set_status(MigrationStatus.COMPLETED)
 
+    # --- what post-copy needs of a machine ---
+
+    @property
+    def status(self) -> MigrationStatus:
+        """Where the transfer stands."""
+        return self._status
+
+    def change(self, status: MigrationStatus) -> None:
+        """The transfer's status changes."""
+        self._set_status(status)
+
+    def hold_memory(self) -> None:
+        """The source keeps the memory and can run the guest no more; its pages go to the peer one by one."""
+        self.state = RunState.SAVING
+        self._peer = None
+
+    def release_memory(self) -> None:
+        """All of the memory is across."""
+        self._become(RunState.POSTMIGRATE)
+
+    def show_transfer(self, model: TransferModel) -> None:
+        """Have this as what a sample tells."""
+        self._transfer = model
+
+    def take_devices(self, count: int) -> None:
+        """The destination has all that it needs to run, but for pages."""
+        self.count = count
+        self.state = RunState.PAUSED
+        self._source = None
+        self._set_status(MigrationStatus.POSTCOPY)
+
+    def spawn(self, name: str, coroutine: Coroutine[object, object, None]) -> None:
+        """Do something beside."""
+        self._spawn(name, coroutine)
+
+    def end_task(self, name: str) -> None:
+        """Do it no more."""
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
+
+    # --- the end of a transfer ---
+
     def cancel(self) -> None:
         """Give the transfer up, if one is going on."""
-        if self._status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE):
+        self.postcopy.check_can_cancel()
+        if self._status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE, MigrationStatus.PRE_SWITCHOVER):
             self._set_status(MigrationStatus.CANCELLING)
             self._abandon(MigrationStatus.CANCELLED)
 
@@ -273,6 +327,8 @@ class FakeMachine:
             transfer.cancel()
         peer, self._peer = self._peer, None
         self._transfer = None
+        if self.state is RunState.SAVING:
+            self.state = RunState.PAUSED
         self._set_status(status)
         if peer is not None and not peer.is_gone:
             peer.source_lost()

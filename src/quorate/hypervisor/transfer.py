@@ -21,7 +21,9 @@ class MigrationStatus(StrEnum):
     ACTIVE = "active"
     PRE_SWITCHOVER = "pre-switchover"
     DEVICE = "device"  # sending the devices' state
-    POSTCOPY = "postcopy"
+    POSTCOPY = "postcopy"  # the destination has the devices' state and can run; the source sends the rest on demand
+    POSTCOPY_PAUSED = "postcopy-paused"  # the connection broke: each side keeps what it has
+    POSTCOPY_RECOVER = "postcopy-recover"  # connecting anew, and telling each other what is missing
     COMPLETED = "completed"  # everything was sent or loaded: proves nothing about the guest
     FAILED = "failed"
     CANCELLING = "cancelling"
@@ -31,6 +33,11 @@ class MigrationStatus(StrEnum):
     def is_final(self) -> bool:
         """Answer whether nothing more will happen in this transfer."""
         return self in (MigrationStatus.COMPLETED, MigrationStatus.FAILED, MigrationStatus.CANCELLED)
+
+    @property
+    def is_postcopy(self) -> bool:
+        """Answer whether the guest's memory lies on both sides: neither can do without the other."""
+        return self in (MigrationStatus.POSTCOPY, MigrationStatus.POSTCOPY_PAUSED, MigrationStatus.POSTCOPY_RECOVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class MigrationParameters:
     tcp_port: int = 0  # 0 = any free one
     compressed: bool = False  # by zstd; only with multifd channels, and on both sides
     tls: MigrationTls | None = None  # None: everybody on the way can read along
+    post_copy: bool = False  # the transfer may switch to post-copy; both sides alike, and then without multifd channels
 
 
 @dataclass(frozen=True, slots=True)

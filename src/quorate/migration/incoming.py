@@ -11,6 +11,10 @@
                               |    `-(yours)-> giving back
                               `-(the source gave the session up)-> ended
 
+        marking -> fetching -> ended (runs here, in full)              (post-copy)
+                   |    ^ `-(no pages will come)-> ending -> ended
+               reconnecting
+
 The QEMU here never runs by itself. It runs when the guest has arrived in full and the source has said `yours` for this
 session and our lease is unbroken since the session began (R6): no database stands in the way then. In every other case
 ownership is claimed by a write first. That `cont` may be out is noted before it is sent: only a destination that
@@ -18,6 +22,11 @@ surely never sent it may give back (R7).
 
 A destination that ends its image by its own decision stays (`left`) until the source has given the session up: a gift,
 and `yours`, may be on their way to it, and nobody else may give them back. Nobody leaves while the record names him.
+
+Post-copy. Loaded means here that QEMU has all but pages and can run. After the mark the guest runs while they come
+(`fetching`); the session ends when none is missing. A broken connection is replaced by one that we listen for
+(`reconnecting`), until the source is known to have nothing left: then the guest cannot go on, its image is ended and
+the virtual machine is started from its disks.
 """
 
 from collections.abc import Callable
@@ -41,6 +50,8 @@ the source's lease, so that whoever may take the virtual machine over has the sa
 TOLD_PATIENCE = 30.0
 """Seconds after `yours` within which the rest must have been loaded: the source has sent all of it by then."""
 SETTLE_PAUSE = 0.2
+LISTEN_PATIENCE = 3.0
+"""Seconds without the source at the new address of a broken post-copy after which another one is opened."""
 
 
 class Phase(Enum):
@@ -62,6 +73,10 @@ class Phase(Enum):
     """`cont` was sent."""
     MARKING = "marking"
     """The guest runs here; the record is being marked so that the source may end its image."""
+    FETCHING = "fetching"
+    """Post-copy: the guest runs here and pages of it are still to come."""
+    RECONNECTING = "reconnecting"
+    """Post-copy: the connection broke while pages were missing; the guest stands still at the first that it needs."""
     GIVING_BACK = "giving back"
     """Told, but the guest did not load and never ran here: the record is made to name the giver's image."""
     ENDING = "ending"
@@ -124,6 +139,10 @@ class Incoming:
     """The source has answered that it does not know the session any more: the record decides."""
     over: bool = False
     """Nothing can be given to this session any more."""
+    pages_missing: bool = False
+    """Post-copy: what has come is enough to run, and not all."""
+    pages_stopped: bool = False
+    """Post-copy: the connection is broken."""
     reason: str = ""
 
     def step(self, event: e.Event, now: float) -> Step["Incoming"]:
@@ -234,6 +253,26 @@ def _on_source_silent(s: Incoming, event: object, now: float) -> _Step:
 
 def _on_load_completed(s: Incoming, event: object, now: float) -> _Step:
     return _go(s, Phase.LOADED, now, e.WakeAfter(ASK_PAUSE))
+
+
+def _on_switched_over(s: Incoming, event: object, now: float) -> _Step:
+    return _on_load_completed(replace(s, pages_missing=True), event, now)
+
+
+def _on_switched_over_when_told(s: Incoming, event: object, now: float) -> _Step:
+    return _loaded_and_told(replace(s, pages_missing=True), now)
+
+
+def _on_all_pages_early(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, pages_missing=False, pages_stopped=False))
+
+
+def _on_pages_stopped_early(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, pages_stopped=True))
+
+
+def _on_pages_flow_early(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, pages_stopped=False))
 
 
 def _on_yours_while_receiving(s: Incoming, event: object, now: float) -> _Step:
@@ -379,6 +418,9 @@ def _on_marked(s: Incoming, event: object, now: float) -> _Step:
     if marked.image_gone:
         outcome = Outcome.NOT_ARRIVED if marked.has_left else Outcome.IMAGE_LOST
         return _end(replace(marked, reason=marked.image_gone), outcome, now)
+    if marked.pages_missing:
+        fetching = _go(replace(marked, heard=now), Phase.FETCHING, now, e.TakeOn(), e.WakeAfter(ASK_PAUSE))
+        return _reconnect_after(fetching, now) if marked.pages_stopped else fetching
     return _end(marked, Outcome.RUNS, now)
 
 
@@ -391,6 +433,89 @@ def _on_mark_refused(s: Incoming, event: object, now: float) -> _Step:
     if known.is_mine(event.current):
         return _write(known, CasKind.MARK, Phase.MARKING, now)
     return _drop(known, f"node {event.current.holder} owns the virtual machine", now, over=True)
+
+
+# --- fetching, reconnecting --------------------------------------------------------------------------------------
+
+
+def _reconnect(s: Incoming, why: str, now: float) -> _Step:
+    sentence = f"{why}: pages of the guest are missing and it may stand still; the connection is being replaced"
+    stopped = replace(s, pages_stopped=True, uri="", reason=sentence)
+    return _go(stopped, Phase.RECONNECTING, now, e.Tell(sentence), e.ListenAgain(), e.WakeAfter(ASK_PAUSE))
+
+
+def _reconnect_after(step: _Step, now: float) -> _Step:
+    again = _reconnect(step.state, "the connection broke", now)
+    return Step(again.state, (*step.effects, *again.effects))
+
+
+def _on_pages_stopped(s: Incoming, event: object, now: float) -> _Step:
+    return _reconnect(s, _sentence_of(event), now)
+
+
+def _on_pages_stopped_again(s: Incoming, event: object, now: float) -> _Step:
+    """An attempt has failed, and with it the address is used up."""
+    return Step(replace(s, uri="", since=now), (e.ListenAgain(),))
+
+
+def _on_listens_again(s: Incoming, event: object, now: float) -> _Step:
+    assert isinstance(event, e.ListensAgain)
+    return Step(replace(s, uri=event.uri, since=now), (e.TellRecover(event.uri),))
+
+
+def _on_pages_flow(s: Incoming, event: object, now: float) -> _Step:
+    again = replace(s, pages_stopped=False, reason="", uri="")
+    return _go(again, Phase.FETCHING, now, e.Tell("pages get across again"), e.WakeAfter(ASK_PAUSE))
+
+
+def _on_all_pages(s: Incoming, event: object, now: float) -> _Step:
+    return _end(replace(s, pages_missing=False, pages_stopped=False, reason=""), Outcome.RUNS, now)
+
+
+def _on_fetching_tick(s: Incoming, event: object, now: float) -> _Step:
+    """With the source gone for good no page comes any more, whether or not anybody has told QEMU."""
+    if s.given_up and now - s.since >= SOURCE_PATIENCE:
+        return _reconnect(s, GIVEN_UP, now)
+    return Step(s, (e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+
+
+def _on_reconnecting_tick(s: Incoming, event: object, now: float) -> _Step:
+    if s.uri and now - s.since < LISTEN_PATIENCE:
+        return Step(s, (e.TellRecover(s.uri), e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+    return Step(replace(s, since=now), (e.ListenAgain(), e.AskSession(), e.WakeAfter(ASK_PAUSE)))
+
+
+def _on_session_alive_while_fetching(s: Incoming, event: object, now: float) -> _Step:
+    return Step(replace(s, heard=now, given_up=False))
+
+
+def _on_session_dead_while_fetching(s: Incoming, event: object, now: float) -> _Step:
+    """While pages flow they are taken: the last of them may be on its way."""
+    return Step(s if s.given_up else replace(s, given_up=True, since=now))
+
+
+def _on_pages_lost(s: Incoming, event: object, now: float) -> _Step:
+    """The source has nothing left, and what is missing here was only there: the guest cannot go on."""
+    reason = f"pages of the guest were lost with its source: {_sentence_of(event)}"
+    if isinstance(event, e.SessionDead):
+        reason = f"pages of the guest were lost with its source: {GIVEN_UP}"
+    lost = replace(s, reason=reason, outcome=Outcome.IMAGE_LOST, over=True)
+    return _go(lost, Phase.ENDING, now, e.EndImage(), e.WakeAfter(1.0))
+
+
+def _on_image_gone_while_fetching(s: Incoming, event: object, now: float) -> _Step:
+    sentence = _sentence_of(event)
+    gone = replace(s, reason=sentence, image_gone=sentence)
+    return _end(gone, Outcome.IMAGE_LOST, now, e.TellFailed(sentence))
+
+
+def _on_record_seen_while_fetching(s: Incoming, event: object, now: float) -> _Step:
+    """Taken over, as our lease had lapsed: the guard has ended it, or we do."""
+    assert isinstance(event, e.RecordSeen)
+    current = event.record
+    if s.is_mine(current) or s.record is None or current.revision <= s.record.revision:
+        return Step(s)
+    return _drop(replace(s, record=current), f"node {current.holder} owns the virtual machine", now, over=True)
 
 
 # --- giving back, ending -----------------------------------------------------------------------------------------
@@ -514,7 +639,26 @@ _NO_WRITE: _Rules = {
     CasUnanswered: _late("an answer that no longer decides"),
 }
 _LAUNCHED: _Rules = {e.Launched: _late("already listening"), e.LaunchFailed: _late("already listening")}
-_LOAD_OVER: _Rules = {e.LoadCompleted: _late("already loaded"), e.LoadFailed: _late("already loaded")}
+_NO_PAGES: _Rules = {
+    e.SwitchedOver: _late("no page can be missing"),
+    e.PagesFlow: _late("no page can be missing"),
+    e.PagesStopped: _late("no page can be missing"),
+    e.PagesPaused: _late("looked to when the guest runs; the source says it again"),
+    e.ListensAgain: _late("nothing waits for it"),
+}
+
+
+def _load_over(phase: Phase) -> _Rules:
+    """Loaded: in post-copy the last page may come, or the connection break, before the guest runs."""
+    return {
+        **_NO_PAGES,
+        e.LoadCompleted: _to(_on_all_pages_early, phase),
+        e.LoadFailed: _late("already loaded"),
+        e.PagesFlow: _to(_on_pages_flow_early, phase),
+        e.PagesStopped: _to(_on_pages_stopped_early, phase),
+    }
+
+
 _NO_QUESTIONS: _Rules = {
     e.SessionAlive: _late("the source's word no longer decides"),
     e.SessionDead: _late("the source's word no longer decides"),
@@ -527,11 +671,27 @@ _OURS: _Rules = {
     e.RecordSeen: _late("our own write answers for itself"),
 }
 
+_FETCHING: _Rules = {
+    **_NO_CONT,
+    **_NO_WRITE,
+    **_LAUNCHED,
+    **_NOT_ENDING,
+    e.SwitchedOver: _late("it was, before the guest ran"),
+    e.LoadCompleted: _to(_on_all_pages, _P.ENDED),
+    e.LoadFailed: _to(_on_pages_lost, _P.ENDING),
+    e.Yours: _late("known already; the source repeats it until the record is marked"),
+    e.Abandoned: _to(_on_pages_lost, _P.ENDING),
+    e.SourceSilent: _late("its QEMU may send pages all the same"),
+    e.ImageExited: _to(_on_image_gone_while_fetching, _P.ENDED),
+    e.LeaseLapsed: _late("the guest runs; the guard has the say over what runs without a lease"),
+}
+
 TABLE: dict[Phase, _Rules] = {
     _P.PREPARING: {
         **_NO_CONT,
         **_NO_WRITE,
         **_NOT_ENDING,
+        **_NO_PAGES,
         e.Launched: _to(_on_launched, _P.RECEIVING),
         e.LaunchFailed: _to(_on_bad_image, _P.ENDING),
         e.NoteFailed: _to(_on_bad_image, _P.ENDING),
@@ -552,6 +712,7 @@ TABLE: dict[Phase, _Rules] = {
         **_NO_WRITE,
         **_LAUNCHED,
         **_NOT_ENDING,
+        **_NO_PAGES,
         e.LoadCompleted: _to(_on_load_completed, _P.LOADED),
         e.LoadFailed: _to(_on_bad_image, _P.ENDING),
         e.ImageExited: _to(_on_bad_image, _P.ENDING),
@@ -563,12 +724,13 @@ TABLE: dict[Phase, _Rules] = {
         e.SourceSilent: _to(_on_source_silent, _P.RECEIVING, _P.ENDING),
         e.RecordSeen: _late("the guest has not arrived; the record is read when it has"),
         e.LeaseLapsed: _to(_on_lease_lapsed, _P.RECEIVING),
+        e.SwitchedOver: _to(_on_switched_over, _P.LOADED),
     },
     _P.LOADED: {
         **_NO_CONT,
         **_NO_WRITE,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.LOADED),
         **_NOT_ENDING,
         e.ImageExited: _to(_on_bad_image, _P.ENDING),
         e.Yours: _to(_on_yours_when_loaded, *_HAS_RIGHT),
@@ -586,17 +748,19 @@ TABLE: dict[Phase, _Rules] = {
         **_LAUNCHED,
         **_NO_QUESTIONS,
         **_NOT_ENDING,
+        **_NO_PAGES,
         **_OURS,
         e.LoadCompleted: _to(_on_loaded_when_told, *_HAS_RIGHT),
         e.LoadFailed: _to(_on_bad_image_when_told, _P.GIVING_BACK),
         e.ImageExited: _to(_on_bad_image_when_told, _P.GIVING_BACK),
         e.Tick: _to(_on_told_tick, _P.TOLD, _P.GIVING_BACK),
         e.LeaseLapsed: _to(_on_lease_lapsed_when_told, _P.TOLD),
+        e.SwitchedOver: _to(_on_switched_over_when_told, *_HAS_RIGHT),
     },
     _P.CLAIMING: {
         **_NO_CONT,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.CLAIMING),
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
@@ -610,7 +774,7 @@ TABLE: dict[Phase, _Rules] = {
     _P.NOTING_CONT: {
         **_NO_WRITE,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.NOTING_CONT),
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
@@ -625,7 +789,7 @@ TABLE: dict[Phase, _Rules] = {
     _P.STARTING: {
         **_NO_WRITE,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.STARTING),
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
@@ -640,21 +804,43 @@ TABLE: dict[Phase, _Rules] = {
     _P.MARKING: {
         **_NO_CONT,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.MARKING),
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
-        CasAnswered: _to(_on_marked, _P.MARKING, _P.ENDED),
+        CasAnswered: _to(_on_marked, _P.MARKING, _P.FETCHING, _P.RECONNECTING, _P.ENDED),
         CasRefused: _to(_on_mark_refused, _P.MARKING, _P.ENDING),
         CasUnanswered: _to(_on_unanswered, _P.MARKING),
         e.Tick: _to(_on_write_tick, _P.MARKING),
         e.ImageExited: _to(_on_image_gone_while_writing, _P.MARKING),
         e.LeaseLapsed: _late("the guest runs; the guard has the say over what runs without a lease"),
     },
+    _P.FETCHING: {
+        **_FETCHING,
+        e.PagesFlow: _late("they flow already"),
+        e.PagesStopped: _to(_on_pages_stopped, _P.RECONNECTING),
+        e.PagesPaused: _to(_on_pages_stopped, _P.RECONNECTING),
+        e.ListensAgain: _late("pages flow again"),
+        e.Tick: _to(_on_fetching_tick, _P.FETCHING, _P.RECONNECTING),
+        e.SessionDead: _to(_on_session_dead_while_fetching, _P.FETCHING),
+        e.SessionAlive: _to(_on_session_alive_while_fetching, _P.FETCHING),
+        e.RecordSeen: _to(_on_record_seen_while_fetching, _P.FETCHING, _P.ENDING),
+    },
+    _P.RECONNECTING: {
+        **_FETCHING,
+        e.PagesFlow: _to(_on_pages_flow, _P.FETCHING),
+        e.PagesStopped: _to(_on_pages_stopped_again, _P.RECONNECTING),
+        e.PagesPaused: _late("it is being replaced already"),
+        e.ListensAgain: _to(_on_listens_again, _P.RECONNECTING),
+        e.Tick: _to(_on_reconnecting_tick, _P.RECONNECTING),
+        e.SessionDead: _to(_on_pages_lost, _P.ENDING),
+        e.SessionAlive: _to(_on_session_alive_while_fetching, _P.RECONNECTING),
+        e.RecordSeen: _to(_on_record_seen_while_fetching, _P.RECONNECTING, _P.ENDING),
+    },
     _P.GIVING_BACK: {
         **_NO_CONT,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.GIVING_BACK),
         **_NO_QUESTIONS,
         **_NOT_ENDING,
         **_OURS,
@@ -669,7 +855,7 @@ TABLE: dict[Phase, _Rules] = {
         **_NO_CONT,
         **_NO_WRITE,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.ENDING),
         **_NO_QUESTIONS,
         e.Yours: _late("answered when the image has ended; the source says it again"),
         e.Abandoned: _to(_on_abandoned_while_ending, _P.ENDING),
@@ -683,7 +869,7 @@ TABLE: dict[Phase, _Rules] = {
         **_NO_CONT,
         **_NO_WRITE,
         **_LAUNCHED,
-        **_LOAD_OVER,
+        **_load_over(_P.LEFT),
         e.Yours: _to(_on_yours_when_left, _P.GIVING_BACK),
         e.Abandoned: _to(_on_abandoned_when_left, _P.ENDED),
         e.RecordSeen: _to(_on_record_seen_when_left, _P.LEFT, _P.CLAIMING, _P.GIVING_BACK, _P.ENDED),

@@ -27,6 +27,33 @@ class LoadCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchedOver:
+    """The destination's QEMU is in post-copy: it has all that it takes to run the guest, but for pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagesFlow:
+    """The broken connection of a post-copy was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagesStopped(Trouble):
+    """The connection of a post-copy broke: QEMU keeps what it has, and the guest stands at the first missing page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagesPaused(Trouble):
+    """The source says that it has given the connection up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListensAgain:
+    """The destination's QEMU waits for the rest of the pages at this address."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed(Trouble):
     """The destination's QEMU says that the guest did not arrive, or did not load."""
 
@@ -99,6 +126,11 @@ Event: TypeAlias = (
     | LaunchFailed
     | LoadCompleted
     | LoadFailed
+    | SwitchedOver
+    | PagesFlow
+    | PagesStopped
+    | PagesPaused
+    | ListensAgain
     | ImageExited
     | ImageEnded
     | Yours
@@ -164,6 +196,23 @@ class Cont:
 @dataclass(frozen=True, slots=True)
 class Announce:
     """Let the network learn where the guest is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOn:
+    """Have the virtual machine as one of this node's, though pages of it are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAgain:
+    """Tell QEMU to give the broken connection up and to wait at a new address; `ListensAgain` tells where."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellRecover:
+    """Tell the source where the rest of the pages is waited for."""
+
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)

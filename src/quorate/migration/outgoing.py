@@ -9,10 +9,23 @@
        |          |           |           |          v     v         v                  v
        `----------+-> cancelling          `-------> resuming (vCPUs run on the source again) -> ended
 
+                  given -> noting yours -> telling -> serving -> ending image -> ended              (post-copy)
+                                                      |    ^
+                                                reconnecting'
+
 Before `stopping` the guest runs here and nothing was given: any failure, and cancel, ends the session with the guest
 untouched. From `giving` on vCPUs start here only by rule R1: after a stop of our own with no write of ownership sent
 since, or after an answered write of our own. A write without an answer is settled by another write (`settling`), never
 by reading. `yours` and take-back exclude each other: which one it is goes to the journal before it happens (R4, R5).
+
+Post-copy. The guest is stopped as ever, and QEMU stands before the switch while ownership is written: until then it can
+be cancelled and the guest resumed. What `completed` is to R4 is here that it stands there; with `yours` noted it is
+given the word to switch, from which on no command makes it run the guest again (measured; ARCHITECTURE.md). The
+destination runs when it is told *and* its own QEMU has all but the pages, and gives back when that cannot be: then
+nothing is left to resume here, and the virtual machine starts from its disks. From the mark on QEMU lives to send what
+is missing (`serving`): it may have the only copy of a page. It is ended when all is across, when the destination says
+that it has nothing left of the session, or when the record has moved on to another image. A connection that carries
+nothing for two seconds is given up on both sides and replaced (`reconnecting`), as often as it takes.
 """
 
 from collections.abc import Callable
@@ -35,6 +48,8 @@ SETTLE_PAUSE = 0.2
 """Seconds between two writes of ownership while the database does not answer."""
 TELL_PAUSE = 0.1
 """Seconds between two `yours`; each one is cheap and the guest stands still meanwhile."""
+PAGES_PAUSE = 0.5
+"""Seconds between two looks whether pages still get across; and between two words about a broken connection."""
 
 
 class Phase(Enum):
@@ -66,6 +81,10 @@ class Phase(Enum):
     """The record is being made to name the source again."""
     RESUMING = "resuming"
     """The source has the right to run and was told `cont`."""
+    SERVING = "serving"
+    """Post-copy: the guest runs at the destination, and the QEMU here sends the pages that are missing there."""
+    RECONNECTING = "reconnecting"
+    """Post-copy: the connection broke while pages were missing; each side keeps what it has."""
     ENDING_IMAGE = "ending image"
     """The VM lives elsewhere; the QEMU here is being ended."""
     ENDED = "ended"
@@ -92,6 +111,10 @@ class Transfer(Enum):
     FLOWING = "flowing"
     COMPLETED = "completed"
     """The source's QEMU says that everything is across."""
+    READY = "ready"
+    """It stands before the switch to post-copy."""
+    SWITCHED = "switched"
+    """It is in post-copy: it sends pages, and can never run the guest again."""
     BROKEN = "broken"
 
 
@@ -123,6 +146,10 @@ class Outgoing:
     """Seconds that the rest may take to get across once the guest was told to stop."""
     transferred: int = 0
     transfer: Transfer = Transfer.FLOWING
+    post_copy: bool = False
+    """The guest is stopped for a switch to post-copy."""
+    pages_stopped: bool = False
+    """The connection of the post-copy is broken."""
     image_state: Image = Image.ALIVE
     attempt: int = 0
     pending: Cas | None = None
@@ -191,6 +218,8 @@ def _resume(s: Outgoing, now: float) -> _Step:
     """The right to run is there (R1): let the guest go on, unless its QEMU is gone."""
     if s.image_state is Image.GONE:
         return _end(s, Outcome.IMAGE_LOST, now, e.Abandon())
+    if s.transfer is Transfer.SWITCHED:
+        return _go(replace(s, outcome=Outcome.IMAGE_LOST), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
     before = () if s.transfer is Transfer.COMPLETED else (e.CancelTransfer(),)
     return _go(s, Phase.RESUMING, now, *before, e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT))
 
@@ -202,7 +231,8 @@ def _wake_at_limit(s: Outgoing, now: float, limit: float = SILENCE_LIMIT) -> e.W
 
 def _after_stop(s: Outgoing, now: float) -> _Step:
     """The record names the destination: go on, take back, or wait for the last of the memory."""
-    if s.transfer is Transfer.COMPLETED and (not s.reason or s.image_state is Image.GONE):
+    arrived = s.transfer is Transfer.COMPLETED and (not s.reason or s.image_state is Image.GONE)
+    if arrived or (s.transfer is Transfer.READY and not s.reason):
         return _go(replace(s, reason=""), Phase.NOTING_YOURS, now, e.NoteYours(s.record))
     if s.transfer is Transfer.FLOWING and not s.reason:
         return _go(s, Phase.GIVEN, now, e.WakeAfter(SILENCE_LIMIT))
@@ -214,7 +244,15 @@ def _moved_past(s: Outgoing, current: OwnershipRecord, now: float) -> _Step:
     reason = f"node {current.holder} owns the virtual machine since epoch {current.epoch}"
     if current.holder == s.destination and current.image == s.destination_image:
         reason = ""
+        if s.transfer in (Transfer.READY, Transfer.SWITCHED) and s.image_state is Image.ALIVE:
+            return _serve(replace(s, record=current, reason=""), now)
     return _go(replace(s, record=current, reason=reason), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+
+
+def _serve(s: Outgoing, now: float) -> _Step:
+    """The guest runs at the destination: pages that are missing there are only here."""
+    phase = Phase.RECONNECTING if s.pages_stopped else Phase.SERVING
+    return _go(s, phase, now, e.AskDestination(), e.WakeAfter(PAGES_PAUSE))
 
 
 def _settle(s: Outgoing, reason: str, now: float, *effects: object) -> _Step:
@@ -223,7 +261,7 @@ def _settle(s: Outgoing, reason: str, now: float, *effects: object) -> _Step:
 
 
 def _broken(s: Outgoing, reason: str) -> Outgoing:
-    if s.transfer is Transfer.COMPLETED:
+    if s.transfer in (Transfer.COMPLETED, Transfer.SWITCHED):
         return s
     return replace(s, transfer=Transfer.BROKEN, reason=s.reason or reason)
 
@@ -284,7 +322,7 @@ def _on_sampled(s: Outgoing, event: object, now: float) -> _Step:
             patient = replace(state, rest_limit=max(SILENCE_LIMIT, 0.5 + 1.5 * sample.expected_gap))
             return _go(patient, Phase.STOPPING, now, e.StopGuest(), e.WakeAfter(SILENCE_LIMIT))
         case Verdict.POST_COPY:
-            raise AssertionError("no transfer was made ready for post-copy")
+            return _begin_post_copy(state, now)
         case Verdict.GIVE_UP:
             return _cancel_transfer(state, Outcome.FAILED, learnt.explain_failure(sample), now)
         case Verdict.COPY_ON | Verdict.THROTTLE as verdict:
@@ -293,6 +331,12 @@ def _on_sampled(s: Outgoing, event: object, now: float) -> _Step:
                     state, Outcome.FAILED, f"no byte reached the destination for {SILENCE_LIMIT:.0f} s", now
                 )
             return Step(state, (*_held_back(learnt, verdict), _next_look(sample, learnt)))
+
+
+def _begin_post_copy(s: Outgoing, now: float) -> _Step:
+    """Stop the guest with most of its memory still here: the rest follows when it runs at the destination."""
+    switching = replace(s, post_copy=True)
+    return _go(switching, Phase.STOPPING, now, e.StopGuest(post_copy=True), e.WakeAfter(SILENCE_LIMIT))
 
 
 def _held_back(learnt: Convergence, verdict: Verdict) -> tuple[object, ...]:
@@ -361,6 +405,10 @@ def _on_completed_while_stopping(s: Outgoing, event: object, now: float) -> _Ste
     return Step(replace(s, transfer=Transfer.COMPLETED))
 
 
+def _on_ready_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, transfer=Transfer.READY) if s.transfer is Transfer.FLOWING else s)
+
+
 def _on_trouble_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
     """Nothing was written since our stop: `cont` follows it on the same line, whatever became of the stop (R1 iii)."""
     return _resume(_broken(replace(s, reason=_sentence_of(event)), _sentence_of(event)), now)
@@ -424,6 +472,14 @@ def _on_give_unanswered(s: Outgoing, event: object, now: float) -> _Step:
 def _on_completed(s: Outgoing, event: object, now: float) -> _Step:
     done = replace(s, transfer=Transfer.COMPLETED)
     return _after_stop(done, now) if s.phase is Phase.GIVEN else Step(done)
+
+
+def _on_ready(s: Outgoing, event: object, now: float) -> _Step:
+    """All but the switch is done: with ownership given, the destination is told, and then QEMU."""
+    if s.transfer is not Transfer.FLOWING:
+        return Step(s)
+    ready = replace(s, transfer=Transfer.READY)
+    return _after_stop(ready, now) if s.phase is Phase.GIVEN else Step(ready)
 
 
 def _on_trouble_after_stop(s: Outgoing, event: object, now: float) -> _Step:
@@ -498,7 +554,13 @@ def _on_lease_lapsed_while_writing(s: Outgoing, event: object, now: float) -> _S
 
 
 def _on_yours_noted(s: Outgoing, event: object, now: float) -> _Step:
-    return _go(s, Phase.TELLING, now, e.SendYours(s.record.epoch, s.record.revision), e.WakeAfter(TELL_PAUSE))
+    return _go(s, Phase.TELLING, now, *_tell(s))
+
+
+def _tell(s: Outgoing) -> tuple[object, ...]:
+    """Say `yours`; a QEMU that stands before the switch is told to switch first, again until it has."""
+    switch = (e.EnterPostCopy(),) if s.transfer is Transfer.READY else ()
+    return (*switch, e.SendYours(s.record.epoch, s.record.revision), e.WakeAfter(TELL_PAUSE))
 
 
 def _on_note_failed(s: Outgoing, event: object, now: float) -> _Step:
@@ -516,7 +578,24 @@ def _on_take_back_noted(s: Outgoing, event: object, now: float) -> _Step:
 
 
 def _on_telling_tick(s: Outgoing, event: object, now: float) -> _Step:
-    return Step(s, (e.SendYours(s.record.epoch, s.record.revision), e.WakeAfter(TELL_PAUSE)))
+    return Step(s, _tell(s))
+
+
+def _on_pages_flow_while_telling(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, transfer=Transfer.SWITCHED, pages_stopped=False))
+
+
+def _on_pages_stopped_while_telling(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, transfer=Transfer.SWITCHED, pages_stopped=True))
+
+
+def _on_completed_while_telling(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(replace(s, transfer=Transfer.COMPLETED))
+
+
+def _on_switch_failed(s: Outgoing, event: object, now: float) -> _Step:
+    """QEMU could not send the devices' state and stands as it did before: what is given back can run here."""
+    return Step(replace(s, transfer=Transfer.BROKEN) if s.transfer is Transfer.READY else s)
 
 
 def _on_record_seen_while_telling(s: Outgoing, event: object, now: float) -> _Step:
@@ -543,6 +622,78 @@ def _on_record_seen_when_given(s: Outgoing, event: object, now: float) -> _Step:
     return _moved_past(s, event.record, now)
 
 
+# --- serving, reconnecting ----------------------------------------------------------------------------------------
+
+
+def _on_pages_sampled(s: Outgoing, event: object, now: float) -> _Step:
+    """Nobody tells of a link that drops everything: what does not move for two seconds is given up and replaced."""
+    assert isinstance(event, e.Sampled)
+    transferred = event.sample.transferred
+    if transferred != s.transferred:
+        return Step(replace(s, transferred=transferred, since=now))
+    if now - s.since < SILENCE_LIMIT:
+        return Step(s)
+    return _reconnect(s, f"no page got across for {SILENCE_LIMIT:.0f} s", now, e.PausePages())
+
+
+def _on_pages_stopped(s: Outgoing, event: object, now: float) -> _Step:
+    return _reconnect(s, _sentence_of(event), now)
+
+
+def _reconnect(s: Outgoing, why: str, now: float, *effects: object) -> _Step:
+    sentence = f"{why}: the connection is being replaced; the guest may stand still until then"
+    told = (e.Tell(sentence), e.TellPagesPaused(), e.WakeAfter(PAGES_PAUSE))
+    return _go(replace(s, pages_stopped=True), Phase.RECONNECTING, now, *effects, *told)
+
+
+def _on_recover(s: Outgoing, event: object, now: float) -> _Step:
+    """The destination has given the connection up, and waits at a new address, whatever we know of it."""
+    assert isinstance(event, e.Recover)
+    waiting = replace(s, pages_stopped=True)
+    return _go(waiting, Phase.RECONNECTING, now, e.ResumePages(event.uri), e.WakeAfter(PAGES_PAUSE))
+
+
+def _on_pages_flow_again(s: Outgoing, event: object, now: float) -> _Step:
+    again = replace(s, pages_stopped=False)
+    return _go(again, Phase.SERVING, now, e.Tell("pages get across again"), e.WakeAfter(PAGES_PAUSE))
+
+
+def _on_serving_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.SampleAfter(SAMPLE_PAUSE_NEAR), e.AskDestination(), e.WakeAfter(PAGES_PAUSE)))
+
+
+def _on_reconnecting_tick(s: Outgoing, event: object, now: float) -> _Step:
+    return Step(s, (e.PausePages(), e.TellPagesPaused(), e.AskDestination(), e.WakeAfter(PAGES_PAUSE)))
+
+
+def _on_all_across(s: Outgoing, event: object, now: float) -> _Step:
+    done = replace(s, transfer=Transfer.COMPLETED)
+    return _go(done, Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+
+
+def _on_served_in_vain(s: Outgoing, event: object, now: float) -> _Step:
+    """The destination has nothing left that could take a page, or our QEMU can send none: the image is no good."""
+    stale = replace(s, reason=_sentence_of(event))
+    return _go(stale, Phase.ENDING_IMAGE, now, e.EndImage(), e.Abandon(), e.WakeAfter(1.0))
+
+
+def _on_record_seen_while_serving(s: Outgoing, event: object, now: float) -> _Step:
+    """The destination may write itself again; an image of another id has been started from the disks."""
+    assert isinstance(event, e.RecordSeen)
+    current = event.record
+    if current.revision <= s.record.revision:
+        return Step(s)
+    if current.holder == s.destination and current.image == s.destination_image:
+        return Step(replace(s, record=current))
+    return _moved_past(s, current, now)
+
+
+def _on_source_gone_while_serving(s: Outgoing, event: object, now: float) -> _Step:
+    """Pages that were only here are lost, and with them the guest: the destination is told, so that it starts anew."""
+    gone = replace(s, image_state=Image.GONE, reason=_sentence_of(event))
+    return _end(gone, Outcome.OVERTAKEN, now, e.Abandon())
+
+
 # --- resuming, ending --------------------------------------------------------------------------------------------
 
 
@@ -567,6 +718,8 @@ def _on_source_gone_while_resuming(s: Outgoing, event: object, now: float) -> _S
 
 
 def _on_image_ended(s: Outgoing, event: object, now: float) -> _Step:
+    if s.outcome is Outcome.IMAGE_LOST:
+        return _end(s, Outcome.IMAGE_LOST, now, e.Abandon())
     return _end(s, Outcome.OVERTAKEN if s.reason else Outcome.DONE, now)
 
 
@@ -596,7 +749,14 @@ _AFTER_STOP = (_P.NOTING_YOURS, _P.GIVEN, _P.NOTING_TAKE_BACK)
 _NOT_YET = _late("nothing was stopped or given yet")
 _BEFORE = _late("news of a transfer that is over")
 _TOO_LATE = _late("the point of no return is passed; the caller was told so")
+_NO_PAGES: _Rules = {
+    e.ReadyToSwitch: _late("no switch to post-copy is under way"),
+    e.PagesFlow: _late("no switch to post-copy is under way"),
+    e.PagesStopped: _late("no switch to post-copy is under way"),
+    e.Recover: _late("the destination has not marked the record yet"),
+}
 _UNSTOPPED: _Rules = {
+    **_NO_PAGES,
     CasAnswered: _NOT_YET,
     CasRefused: _NOT_YET,
     CasUnanswered: _NOT_YET,
@@ -611,6 +771,7 @@ _UNSTOPPED: _Rules = {
     e.SourceSpeaking: _late("nothing waits for it"),
 }
 _STOPPED: _Rules = {
+    **_NO_PAGES,
     e.PlaceFree: _late("already begun"),
     e.Prepared: _late("already prepared"),
     e.PrepareRefused: _late("already prepared"),
@@ -644,7 +805,22 @@ _NO_WRITE: _Rules = {
     CasRefused: _late("an answer that no longer decides"),
     CasUnanswered: _late("an answer that no longer decides"),
 }
-_SETTLE_TARGETS = (_P.SETTLING, _P.RESUMING, _P.ENDING_IMAGE, _P.ENDED, *_AFTER_STOP)
+_MOVED_ON = (_P.ENDING_IMAGE, _P.SERVING, _P.RECONNECTING)
+_SETTLE_TARGETS = (_P.SETTLING, _P.RESUMING, *_MOVED_ON, _P.ENDED, *_AFTER_STOP)
+_SERVING: _Rules = {
+    **_STOPPED,
+    **_NO_NOTES,
+    **_NO_RESUME,
+    **_NO_WRITE,
+    e.Stopped: _late("already stopped"),
+    e.StopFailed: _late("already stopped"),
+    e.LeaseLapsed: _late("the virtual machine is not ours; the guard ends the QEMU here"),
+    e.TransferCompleted: _to(_on_all_across, _P.ENDING_IMAGE),
+    e.TransferFailed: _to(_on_served_in_vain, _P.ENDING_IMAGE),
+    e.DestinationFailed: _to(_on_served_in_vain, _P.ENDING_IMAGE),
+    e.SourceExited: _to(_on_source_gone_while_serving, _P.ENDED),
+    e.Recover: _to(_on_recover, _P.RECONNECTING),
+}
 
 TABLE: dict[Phase, _Rules] = {
     _P.QUEUED: {
@@ -739,6 +915,7 @@ TABLE: dict[Phase, _Rules] = {
         e.LeaseLapsed: _to(_on_lease_lapsed_while_stopping, _P.SETTLING),
         e.RecordSeen: _late("the record names us; only a write of our own could move it"),
         e.Tick: _to(_on_stopping_tick, _P.STOPPING, *_ENDED_OR_RESUMING),
+        e.ReadyToSwitch: _to(_on_ready_while_stopping, _P.STOPPING),
     },
     _P.GIVING: {
         **_STOPPED,
@@ -757,6 +934,7 @@ TABLE: dict[Phase, _Rules] = {
         e.Stopped: _late("already stopped"),
         e.StopFailed: _late("already stopped"),
         e.Tick: _to(_on_tick_after_stop, _P.GIVING),
+        e.ReadyToSwitch: _to(_on_ready, _P.GIVING),
     },
     _P.GIVEN: {
         **_STOPPED,
@@ -769,16 +947,17 @@ TABLE: dict[Phase, _Rules] = {
         e.DestinationFailed: _to(_on_destination_failed_after_stop, _P.NOTING_TAKE_BACK),
         e.SourceExited: _to(_on_source_gone_after_stop, _P.NOTING_TAKE_BACK),
         e.LeaseLapsed: _to(_on_lease_lapsed_when_given, _P.NOTING_TAKE_BACK),
-        e.RecordSeen: _to(_on_record_seen_when_given, _P.GIVEN, _P.ENDING_IMAGE, _P.SETTLING),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.GIVEN, *_MOVED_ON, _P.SETTLING),
         e.Stopped: _late("already stopped"),
         e.StopFailed: _late("already stopped"),
         e.Tick: _to(_on_tick_after_stop, _P.GIVEN, _P.NOTING_TAKE_BACK),
+        e.ReadyToSwitch: _to(_on_ready, _P.NOTING_YOURS),
     },
     _P.SETTLING: {
         **_STOPPED,
         **_NO_NOTES,
         **_NO_RESUME,
-        CasAnswered: _to(_on_keep_answered, _P.SETTLING, *_ENDED_OR_RESUMING),
+        CasAnswered: _to(_on_keep_answered, _P.SETTLING, _P.ENDING_IMAGE, *_ENDED_OR_RESUMING),
         CasRefused: _to(_on_write_refused, *_SETTLE_TARGETS),
         CasUnanswered: _to(_on_unanswered_again, _P.SETTLING),
         e.TransferCompleted: _to(_on_completed, _P.SETTLING),
@@ -791,6 +970,7 @@ TABLE: dict[Phase, _Rules] = {
         e.Stopped: _late("already stopped"),
         e.StopFailed: _late("already stopped"),
         e.Tick: _to(_on_settling_tick, _P.SETTLING),
+        e.ReadyToSwitch: _to(_on_ready, _P.SETTLING),
     },
     _P.NOTING_YOURS: {
         **_STOPPED,
@@ -802,7 +982,7 @@ TABLE: dict[Phase, _Rules] = {
         e.TakeBackNoted: _late("the other way was taken"),
         e.SourceExited: _to(_on_source_gone_while_telling, _P.NOTING_YOURS),
         e.LeaseLapsed: _late("the record names the destination; our lease protects nothing any more"),
-        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_YOURS, _P.ENDING_IMAGE, _P.SETTLING),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_YOURS, *_MOVED_ON, _P.SETTLING),
         e.Tick: _to(_on_noting_tick, _P.NOTING_YOURS),
     },
     _P.TELLING: {
@@ -811,10 +991,14 @@ TABLE: dict[Phase, _Rules] = {
         **_NO_NOTES,
         **_NO_RESUME,
         **_NO_WRITE,
-        e.RecordSeen: _to(_on_record_seen_while_telling, _P.TELLING, _P.ENDING_IMAGE, _P.SETTLING),
+        e.RecordSeen: _to(_on_record_seen_while_telling, _P.TELLING, *_MOVED_ON, _P.SETTLING),
         e.SourceExited: _to(_on_source_gone_while_telling, _P.TELLING),
         e.LeaseLapsed: _late("the record names the destination; our lease protects nothing any more"),
         e.Tick: _to(_on_telling_tick, _P.TELLING),
+        e.PagesFlow: _to(_on_pages_flow_while_telling, _P.TELLING),
+        e.PagesStopped: _to(_on_pages_stopped_while_telling, _P.TELLING),
+        e.TransferCompleted: _to(_on_completed_while_telling, _P.TELLING),
+        e.TransferFailed: _to(_on_switch_failed, _P.TELLING),
     },
     _P.NOTING_TAKE_BACK: {
         **_STOPPED,
@@ -826,7 +1010,7 @@ TABLE: dict[Phase, _Rules] = {
         e.YoursNoted: _late("the other way was taken"),
         e.SourceExited: _to(_on_source_gone_while_telling, _P.NOTING_TAKE_BACK),
         e.LeaseLapsed: _late("the write is sent under the incarnation of then"),
-        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_TAKE_BACK, _P.ENDING_IMAGE, _P.SETTLING),
+        e.RecordSeen: _to(_on_record_seen_when_given, _P.NOTING_TAKE_BACK, *_MOVED_ON, _P.SETTLING),
         e.Tick: _to(_on_noting_tick, _P.NOTING_TAKE_BACK),
     },
     _P.TAKING_BACK: {
@@ -834,7 +1018,7 @@ TABLE: dict[Phase, _Rules] = {
         **_SETTLED_LATE,
         **_NO_NOTES,
         **_NO_RESUME,
-        CasAnswered: _to(_on_keep_answered, _P.TAKING_BACK, *_ENDED_OR_RESUMING),
+        CasAnswered: _to(_on_keep_answered, _P.TAKING_BACK, _P.ENDING_IMAGE, *_ENDED_OR_RESUMING),
         CasRefused: _to(_on_write_refused, _P.TAKING_BACK, *_SETTLE_TARGETS),
         CasUnanswered: _to(_on_unanswered_again, _P.TAKING_BACK),
         e.SourceExited: _to(_on_source_gone_while_telling, _P.TAKING_BACK),
@@ -854,6 +1038,22 @@ TABLE: dict[Phase, _Rules] = {
         e.LeaseLapsed: _to(_on_lease_lapsed_while_resuming, _P.SETTLING),
         e.RecordSeen: _late("the record names us"),
         e.Tick: _to(_on_resuming_tick, _P.RESUMING),
+    },
+    _P.SERVING: {
+        **_SERVING,
+        e.Sampled: _to(_on_pages_sampled, _P.SERVING, _P.RECONNECTING),
+        e.PagesFlow: _late("they flow already"),
+        e.PagesStopped: _to(_on_pages_stopped, _P.RECONNECTING),
+        e.RecordSeen: _to(_on_record_seen_while_serving, _P.SERVING, _P.ENDING_IMAGE),
+        e.Tick: _to(_on_serving_tick, _P.SERVING),
+    },
+    _P.RECONNECTING: {
+        **_SERVING,
+        e.Sampled: _late("the connection is given up"),
+        e.PagesFlow: _to(_on_pages_flow_again, _P.SERVING),
+        e.PagesStopped: _late("it is being replaced already"),
+        e.RecordSeen: _to(_on_record_seen_while_serving, _P.RECONNECTING, _P.ENDING_IMAGE),
+        e.Tick: _to(_on_reconnecting_tick, _P.RECONNECTING),
     },
     _P.ENDING_IMAGE: {
         **_STOPPED,

@@ -71,6 +71,28 @@ class TransferCancelled(Trouble):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyToSwitch:
+    """The source's QEMU stands before the switch to post-copy: it waits for our word, and can still go back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagesFlow:
+    """The source's QEMU has switched to post-copy, or goes on with it: it can never run the guest again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PagesStopped(Trouble):
+    """The connection of a post-copy broke: the source's QEMU keeps what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """The destination's QEMU waits at this address for the rest of the pages."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """Our `stop` was answered: no vCPU runs here."""
 
@@ -158,6 +180,10 @@ Event: TypeAlias = (
     | TransferCompleted
     | TransferFailed
     | TransferCancelled
+    | ReadyToSwitch
+    | PagesFlow
+    | PagesStopped
+    | Recover
     | Stopped
     | StopFailed
     | Resumed
@@ -221,7 +247,36 @@ class CancelTransfer:
 
 @dataclass(frozen=True, slots=True)
 class StopGuest:
-    """Tell the source's QEMU to stop the vCPUs."""
+    """Tell the source's QEMU to stop the vCPUs, and if so to stand before the switch to post-copy then."""
+
+    post_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnterPostCopy:
+    """Give the source's QEMU the word to switch to post-copy. It can never run the guest again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PausePages:
+    """Tell the source's QEMU to give up the connection that pages should go over."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellPagesPaused:
+    """Tell the destination that the connection is given up, so that it waits at a new address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePages:
+    """Tell the source's QEMU to go on with its post-copy at this address, whatever it does at the moment."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskDestination:
+    """Ask the destination for this session; `DestinationFailed` if it surely has nothing left of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from quorate.migration import incoming
 from quorate.migration import incoming_events as i
 from quorate.migration import outgoing_events as e
 from quorate.migration.incoming import Incoming, Right
-from quorate.migration.outgoing import Image, Outcome, Outgoing, Phase, Transfer
+from quorate.migration.outgoing import PAGES_PAUSE, Image, Outcome, Outgoing, Phase, Transfer
 from quorate.migration.ownership import Cas, CasKind, OwnershipRecord, SendCas
 
 
@@ -30,6 +30,10 @@ class Found(Enum):
 
     RUNNING = "running"
     PAUSED = "paused"
+    READY = "ready"
+    """It stands before the switch to post-copy, and can still go back."""
+    SERVING = "serving"
+    """It is in post-copy: it may have the only copy of a page, and can never run the guest again."""
     GONE = "gone"
 
 
@@ -58,17 +62,20 @@ def recover_outgoing(journal: OutgoingJournal, record: OwnershipRecord, found: F
         destination_image=journal.destination_image,
         record=record,
         since=now,
-        transfer=Transfer.BROKEN,
+        transfer=Transfer.SWITCHED if found is Found.SERVING else Transfer.BROKEN,
         image_state=Image.GONE if found is Found.GONE else Image.ALIVE,
         reason=RESTARTED,
     )
     if record.holder == journal.me and record.image == journal.image:
         return _recover_own(state, found)
     if record.is_gift_of(journal.me, journal.image):
-        step = _recover_gift(state, journal.noted)
+        step = _recover_gift(state, journal.noted, found)
         # Whatever let it run, it must not: it may run again when the record names it again.
         return Step(step.state, (e.StopGuest(), *step.effects)) if found is Found.RUNNING else step
     moved = record.holder == journal.destination and record.image == journal.destination_image
+    if moved and found is Found.SERVING:
+        serving = replace(state, phase=Phase.SERVING, reason="")
+        return Step(serving, (e.AskDestination(), e.WakeAfter(PAGES_PAUSE)))
     done = replace(state, phase=Phase.ENDING_IMAGE, reason="" if moved else RESTARTED)
     return Step(done, (e.EndImage(), e.WakeAfter(1.0)))
 
@@ -79,16 +86,19 @@ def _recover_own(state: Outgoing, found: Found) -> Step[Outgoing]:
         case Found.RUNNING:
             cancelling = replace(state, phase=Phase.CANCELLING, outcome=Outcome.FAILED)
             return Step(cancelling, (e.CancelTransfer(), e.Abandon(), e.WakeAfter(1.0)))
-        case Found.PAUSED | Found.GONE:
+        case Found.PAUSED | Found.READY | Found.SERVING | Found.GONE:
             # Also with nothing left to resume: a gift of the daemon before us may still be on its way to the record.
             return _write(state, CasKind.KEEP, Phase.SETTLING)
 
 
-def _recover_gift(state: Outgoing, noted: Noted) -> Step[Outgoing]:
+def _recover_gift(state: Outgoing, noted: Noted, found: Found) -> Step[Outgoing]:
     """The record names the destination and nobody has marked it yet."""
     if noted is Noted.YOURS:
         telling = replace(state, phase=Phase.TELLING, reason="")
-        return Step(telling, (e.SendYours(state.record.epoch, state.record.revision), e.WakeAfter(0.1)))
+        if found is Found.READY:  # the daemon before us did not live to give QEMU the word to switch
+            telling = replace(telling, transfer=Transfer.READY)
+        switch = (e.EnterPostCopy(),) if found is Found.READY else ()
+        return Step(telling, (*switch, e.SendYours(state.record.epoch, state.record.revision), e.WakeAfter(0.1)))
     # Also with nothing left to resume: else a destination that has not loaded would leave the VM to nobody.
     if noted is Noted.TAKE_BACK:
         return _write(state, CasKind.TAKE_BACK, Phase.TAKING_BACK)
@@ -126,9 +136,18 @@ class FoundIncoming(Enum):
 
 
 def recover_incoming(
-    journal: IncomingJournal, record: OwnershipRecord, found: FoundIncoming, now: float
+    journal: IncomingJournal,
+    record: OwnershipRecord,
+    found: FoundIncoming,
+    now: float,
+    *,
+    pages_missing: bool = False,
+    pages_stopped: bool = False,
 ) -> Step[Incoming]:
-    """Give the session as a restarted destination goes on with it. Being told before does not count any more (R2)."""
+    """Give the session as a restarted destination goes on with it. Being told before does not count any more (R2).
+
+    In post-copy ``pages_missing`` may be of what is loaded, or runs, and their connection broken (``pages_stopped``).
+    """
     state = Incoming(
         session=journal.session,
         me=journal.me,
@@ -139,6 +158,8 @@ def recover_incoming(
         heard=now,
         right=Right.MUST_CLAIM,
         record=record,
+        pages_missing=pages_missing,
+        pages_stopped=pages_stopped,
     )
     mine = state.is_mine(record)
     match found:

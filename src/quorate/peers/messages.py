@@ -83,6 +83,8 @@ class Prepare:
     """The address of the destination at which memory shall come in; empty: wherever its QEMUs listen by default."""
     transport: str = ""
     """All of it in a few words, for people."""
+    post_copy: bool = False
+    """The transfer may switch to post-copy."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
@@ -101,6 +103,7 @@ class Prepare:
             "compressed": self.compressed,
             "host": self.host,
             "transport": self.transport,
+            "post_copy": self.post_copy,
         }
 
     @classmethod
@@ -121,6 +124,7 @@ class Prepare:
             compressed=body.get("compressed") is True,
             host=json_text(body, "host"),
             transport=json_text(body, "transport"),
+            post_copy=body.get("post_copy") is True,
         )
 
 
@@ -165,6 +169,8 @@ class SessionAnswer:
     """A destination: it works on it, and `prepared` will follow."""
     uri: str = ""
     """A destination that this daemon has made ready: where it listens; in case that its `prepared` was lost."""
+    is_certain: bool = True
+    """What it does not know is not there: no QEMU that an earlier daemon left waits to be taken on."""
 
     @property
     def is_ready(self) -> bool:
@@ -173,12 +179,17 @@ class SessionAnswer:
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
-        return {"known": self.known, "preparing": self.is_preparing, "uri": self.uri}
+        return {"known": self.known, "preparing": self.is_preparing, "uri": self.uri, "certain": self.is_certain}
 
     @classmethod
     def from_json(cls, body: JsonObject) -> Self:
         """Read it; what is missing is not so."""
-        return cls(body.get("known") is True, body.get("preparing") is True, json_text(body, "uri"))
+        return cls(
+            known=body.get("known") is True,
+            is_preparing=body.get("preparing") is True,
+            uri=json_text(body, "uri"),
+            is_certain=body.get("certain") is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,7 +350,7 @@ class Node:
             case "prepare":
                 await self._migrations.on_prepare(Prepare.from_json(body))
                 return {}
-            case "prepared" | "failed" | "abandon" | "yours" | "session":
+            case "prepared" | "failed" | "abandon" | "yours" | "session" | "recover" | "pages paused":
                 return self._migrations.on_message(kind, OfSession.from_json(body))
             case "promise":
                 return self._promises.on_request(PromiseRequest.from_json(body)).to_json()

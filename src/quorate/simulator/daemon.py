@@ -216,7 +216,7 @@ class Daemon:
                 assert isinstance(message, Prepare), "so it is asked"
                 self.migrations.on_prepare(message)
                 return None
-            case "session" | "prepared" | "failed" | "abandon" | "yours":
+            case "session" | "prepared" | "failed" | "abandon" | "yours" | "recover" | "pages paused":
                 assert isinstance(message, OfSession), "so it is said"
                 return self.migrations.on_message(kind, message)
             case _:

@@ -107,12 +107,15 @@ def _make_setup(dice: Dice, shape: Shape) -> Setup:
 def _make_vm(dice: Dice, name: str, nodes: Sequence[str], size: int) -> VmSetup:
     possible = tuple(sorted(dice.some(nodes, max(2, len(nodes) - 1)))) if dice.chance(0.1) else None
     on = dice.choice(possible if possible is not None else nodes)
+    used = int(size * dice.between(0.1, 1.0))
+    dirty = dice.choice((0.0, 1e6, 20e6, 100e6, 100e6, 1e9))
     return VmSetup(
         name,
         on,
         size,
-        used=int(size * dice.between(0.1, 1.0)),
-        dirty=dice.choice((0.0, 1e6, 20e6, 100e6, 100e6, 1e9)),
+        used=used,
+        dirty=dirty,
+        post_copy=dirty >= 100e6,
         working_set=int(size * dice.between(0.02, 0.5)),
         online=dice.chance(0.9),
         priority=dice.choice((0, 1000, 2000, 2000, 3000)) if dice.chance(0.3) else dice.choice((1000, 2000, 3000)),

@@ -1,7 +1,7 @@
 """The hands of the destination's brain in a simulated world, as `engine/incoming_session.py` is in production."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import GroupId, VmId
@@ -12,11 +12,11 @@ from quorate.engine.journal import IncomingNote
 from quorate.engine.run_changes import run_after_destination
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
-from quorate.migration.incoming import Incoming, Phase
+from quorate.migration.incoming import Incoming, Outcome, Phase
 from quorate.migration.ownership import Cas, CasAnswered, CasUnanswered, OwnershipRecord, SendCas
 from quorate.migration.recovery import IncomingJournal
 from quorate.simulator.brains import Hand
-from quorate.simulator.holding import write_ownership
+from quorate.simulator.holding import Held, write_ownership
 from quorate.simulator.instance import Instance, let_run
 from quorate.simulator.kernel import Future
 from quorate.simulator.outgoing import OfSession, SessionAnswer
@@ -26,6 +26,10 @@ from quorate.simulator.trace import Kind
 
 if TYPE_CHECKING:
     from quorate.simulator.daemon import Daemon
+
+
+FETCHING: Final = (Phase.FETCHING, Phase.RECONNECTING)
+"""The guest runs here, and pages of it are at the source only."""
 
 
 class IncomingSession(Session[Incoming, i.Event]):
@@ -54,6 +58,10 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._is_launching = False
         self._has_seen_it_at_source = False
         self._uri = ""
+        self.held: Held | None = None
+        """Since the guest runs here with pages missing."""
+        self.on_fetching: Callable[[IncomingSession], None] = lambda session: None
+        self._has_switched = instance is not None and instance.qemu.status.is_postcopy
         self._forget: Callable[[], None] = lambda: None
         if instance is not None:
             self._forget = instance.subscribe(self._on_instance_event)
@@ -76,6 +84,10 @@ class IncomingSession(Session[Incoming, i.Event]):
         match event:
             case hv.MigrationChanged(hv.MigrationStatus.COMPLETED, _):
                 self.post(i.LoadCompleted())
+            case hv.MigrationChanged(hv.MigrationStatus.POSTCOPY, _):
+                self._on_post_copy()
+            case hv.MigrationChanged(hv.MigrationStatus.POSTCOPY_PAUSED, _):
+                self.post(i.PagesStopped("the connection that pages come over broke"))
             case hv.MigrationChanged(hv.MigrationStatus.FAILED, sentence):
                 self.post(i.LoadFailed(sentence or "QEMU says that the guest did not load"))
             case hv.Exited(_, sentence):
@@ -85,6 +97,10 @@ class IncomingSession(Session[Incoming, i.Event]):
             case _:
                 pass
 
+    def _on_post_copy(self) -> None:
+        self.post(i.PagesFlow() if self._has_switched else i.SwitchedOver())
+        self._has_switched = True
+
     async def _look_again(self) -> None:
         try:
             assert self.instance is not None, "what speaks is there"
@@ -93,6 +109,8 @@ class IncomingSession(Session[Incoming, i.Event]):
             return
         if seen.status is hv.MigrationStatus.COMPLETED:
             self.post(i.LoadCompleted())
+        elif seen.status.is_postcopy and not self._has_switched:
+            self._on_post_copy()
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -120,6 +138,12 @@ class IncomingSession(Session[Incoming, i.Event]):
                 pass  # there is no network of guests here
             case SendCas(cas):
                 spawn(self._send_cas(cas))
+            case i.TakeOn():
+                self.on_fetching(self)
+            case i.ListenAgain():
+                spawn(self._listen_again())
+            case i.TellRecover(uri):
+                spawn(self._say("recover", uri=uri))
             case i.EndImage():
                 spawn(self._end_image())
             case i.Tell(sentence):
@@ -165,6 +189,14 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._uri = uri
         self.post(i.Launched(uri))
 
+    async def _listen_again(self) -> None:
+        try:
+            assert self.instance is not None, "what misses pages is there"
+            await self.instance.pause_postcopy()
+        except ClusterError:
+            return
+        self.post(i.ListensAgain(self.daemon.world.listen(self.instance.qemu)))
+
     def _is_ending(self) -> bool:
         return self.brain.phase is Phase.ENDING
 
@@ -186,11 +218,17 @@ class IncomingSession(Session[Incoming, i.Event]):
             self.post(i.SessionDead() if is_dead else i.SourceSilent())
             return
         assert isinstance(answer, SessionAnswer), "so it is answered"
-        self.post(i.SessionAlive() if answer.known else i.SessionDead())
+        if answer.known:
+            self.post(i.SessionAlive())
+        elif answer.is_certain or self.brain.phase not in FETCHING:
+            self.post(i.SessionDead())
 
     def on_record(self, record: OwnershipRecord) -> None:
         """The record as the view shows it."""
         brain = self.brain
+        if brain.phase in FETCHING:
+            self.post(i.RecordSeen(record))
+            return
         if record.holder == brain.source and record.image == brain.source_image:
             self._has_seen_it_at_source = True
         elif self._has_seen_it_at_source and not brain.is_mine(record):
@@ -218,7 +256,8 @@ class IncomingSession(Session[Incoming, i.Event]):
         except ClusterError:
             self.post(CasUnanswered(cas.attempt))
             return
-        new = run_after_destination(run.value, cas.kind, self.brain.reason, self.daemon.node)
+        missing = self.brain.pages_missing
+        new = run_after_destination(run.value, cas.kind, self.brain.reason, self.daemon.node, pages_missing=missing)
         answer = await write_ownership(self.daemon, self.group, cas, new)
         if isinstance(answer, CasAnswered):
             self.run = new
@@ -226,6 +265,8 @@ class IncomingSession(Session[Incoming, i.Event]):
 
     async def _end_image(self) -> None:
         if self.instance is not None:
+            if self.brain.outcome is Outcome.IMAGE_LOST:
+                self.daemon.world.laws.on_given_up(self.instance.qemu)
             self.instance.kill()
             await self.instance.wait_gone()
         elif self._is_launching:

@@ -76,9 +76,9 @@ class Instance:
         while not await self._do(self.qemu.stop) and not is_hasty:
             await self._daemon.life.sleep(LATENCY)
 
-    async def migrate(self, destination: Qemu | None) -> None:
+    async def migrate(self, destination: Qemu | None, *, post_copy: bool = False) -> None:
         """Begin to send. Raises FaultError."""
-        sentence = await self._do(lambda: self.qemu.send_to(destination))
+        sentence = await self._do(lambda: self.qemu.send_to(destination, post_copy=post_copy))
         if sentence:
             raise FaultError(Status.ERROR_GEN_FAILURE, sentence)
 
@@ -89,6 +89,26 @@ class Instance:
     async def throttle(self, percent: int) -> None:
         """Hold the guest back. Raises FaultError."""
         await self._do(lambda: self.qemu.throttle(percent))
+
+    async def begin_postcopy(self) -> None:
+        """Switch to post-copy when the guest stands. Raises FaultError."""
+        await self._must(self.qemu.begin_postcopy)
+
+    async def enter_postcopy(self) -> None:
+        """Switch. Raises FaultError."""
+        await self._must(self.qemu.enter_postcopy)
+
+    async def pause_postcopy(self) -> None:
+        """Give the connection of pages up. Raises FaultError."""
+        await self._must(self.qemu.pause_pages)
+
+    async def migrate_again(self, destination: Qemu | None) -> None:
+        """Go on with pages over a new connection. Raises FaultError."""
+        await self._must(lambda: self.qemu.resume_pages(destination))
+
+    async def _must(self, act: Callable[[], bool]) -> None:
+        if not await self._do(act):
+            raise FaultError(Status.ERROR_GEN_FAILURE, f"its transfer is {self.qemu.status.value}")
 
     async def migration(self) -> MigrationSample:
         """Look at the transfer. Raises FaultError."""

@@ -6,6 +6,8 @@
 - I4: whoever ends a lease, or takes a group, finds the guard of that node to have acted.
 - I5: an image is worth nothing once the guest has run on from it elsewhere, or from something newer. A giver's image
   is not ended by its own node while the record names it.
+- Post-copy: while the destination that the record names lives and misses pages, no daemon ends the source that has
+  them; and while that source lives, no daemon gives the destination up for the lack of them.
 - Every write of ownership raises the epoch by one. A deadline is never in the future while the lease is ended.
 """
 
@@ -27,7 +29,7 @@ from quorate.simulator.trace import Kind
 if TYPE_CHECKING:
     from quorate.simulator.trace import Trace
 
-_COMPLETE: Final = frozenset({Run.PAUSED, Run.FINISH, Run.POSTMIGRATE, Run.LOADED, Run.SHUTDOWN})
+_COMPLETE: Final = frozenset({Run.PAUSED, Run.FINISH, Run.SERVING, Run.POSTMIGRATE, Run.LOADED, Run.SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,24 @@ class Laws:
     def on_ended_by_hand(self, qemu: Qemu) -> None:
         """A daemon ends a process: never a giver's image before the record has moved on."""
         record = self.records.get(qemu.group)
-        if record is None or qemu.is_gone or record.holder == qemu.machine.node:
+        if record is None or qemu.is_gone:
+            return
+        peer = qemu.destination
+        serves = qemu.run is Run.SERVING and peer is not None and peer.pages_missing and not peer.is_gone
+        if serves and peer is not None and (record.holder, record.image) == (peer.machine.node, peer.image):
+            raise self.broken("I5", f"{self._where(qemu)} is ended, and {self._where(peer)} misses pages of it")
+        if record.holder == qemu.machine.node:
             return
         if (record.giver, record.giver_image) == (qemu.machine.node, qemu.image):
             raise self.broken("I5", f"{self._where(qemu)} is ended, and the record still names it as its giver's image")
+
+    def on_given_up(self, qemu: Qemu) -> None:
+        """A daemon gives a guest up because pages of it will not come."""
+        source = qemu.source
+        if qemu.is_gone or not qemu.pages_missing or source is None or source.is_gone:
+            return
+        if source.run is Run.SERVING and source.destination is qemu:
+            raise self.broken("I5", f"{self._where(qemu)} is given up, and {self._where(source)} has its pages")
 
     def on_wake(self, qemu: Qemu) -> None:
         """A host has slept, and runs on before its guard can have looked: nothing short of fencing can prevent it.

@@ -68,6 +68,17 @@ class Transfer:
         sockets = socket_bytes(rate) if rate >= STUCK else self.model.sockets
         self.model = replace(self.model, bandwidth=max(rate, STUCK), sockets=sockets)
 
+    def take_up(self, rest: TransferModel) -> None:
+        """Go on where another connection broke off."""
+        self.model = replace(
+            rest,
+            bandwidth=self.model.bandwidth,
+            sockets=self.model.sockets,
+            in_sockets=0,
+            running=False,
+            completed=False,
+        )
+
     def seconds_left(self) -> float:
         """How long the rest takes with the guest standing."""
         return self.model.seconds_to_end if self.rate >= STUCK else float("inf")
@@ -89,6 +100,10 @@ class Links:
         self.share_anew()
         return transfer
 
+    def is_cut(self, one: NodeId, other: NodeId) -> bool:
+        """Tell whether nothing gets through between two nodes."""
+        return self._is_cut(one, other) or self._is_cut(other, one)
+
     def end(self, transfer: Transfer) -> None:
         """A transfer is over, in whatever way."""
         if transfer in self._going:
@@ -108,7 +123,7 @@ class Links:
             transfer.advance()
             here, there = transfer.source.machine, transfer.destination.machine
             rate = min(here.link_rate / users[here.node], there.link_rate / users[there.node])
-            if self._is_cut(here.node, there.node) or self._is_cut(there.node, here.node):
+            if self.is_cut(here.node, there.node):
                 rate = 0.0
             if rate != transfer.rate:
                 transfer.change_rate(rate)

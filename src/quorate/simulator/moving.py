@@ -170,8 +170,13 @@ class Migrations:
         here = held.instance.image
         brain = daemon.world.brains.outgoing(session, daemon.node, destination, here, image, to_brain(held.ownership))
         brain = replace(brain, since=daemon.machine.clock.monotonic())
-        prepare = Prepare(session, held.group, held.vm_id, daemon.node, image, here)
+        post_copy = held.group in daemon.world.may_post_copy
+        if post_copy:
+            policy = replace(brain.convergence.policy, throttle_limit=0)
+            brain = replace(brain, convergence=replace(brain.convergence, policy=policy, may_post_copy=True))
+        prepare = Prepare(session, held.group, held.vm_id, daemon.node, image, here, post_copy)
         self.outgoing[held.group] = OutgoingSession(held, brain, prepare, self._on_outgoing_ended, drained)
+        self.outgoing[held.group].on_serving = self.leave
         daemon.world.counts.migrations += 1
         self.outgoing[held.group].carry_on(())
         self.outgoing[held.group].post(e.PlaceFree())
@@ -221,6 +226,11 @@ class Migrations:
         return held.group not in self.outgoing
 
     # --- how they end ------------------------------------------------------------------------------------------------
+
+    def leave(self, session: OutgoingSession) -> None:
+        """The VM lives elsewhere, and the QEMU here lives on to send its pages."""
+        self._daemon.world.counts.post_copies += 1
+        self._daemon.owner.hand_over(session.group)
 
     async def _on_outgoing_ended(self, session: OutgoingSession) -> None:
         held, brain, counts = session.held, session.brain, self._daemon.world.counts
@@ -294,6 +304,7 @@ class Migrations:
             self.on_incoming_ended,
             after=self._in_the_way(message),
         )
+        session.on_fetching = self.on_fetching
         self.incoming[message.session] = session
         session.carry_on(step.effects)
 
@@ -315,11 +326,36 @@ class Migrations:
         self._daemon.life.spawn(wait(), "the way is free")
         return free
 
+    def on_fetching(self, session: IncomingSession) -> None:
+        """Have the VM, which runs here though pages of it are missing."""
+        record, run = session.brain.record, session.run
+        assert record is not None and run is not None, "the record was marked"
+        owner, daemon = self._daemon.owner, self._daemon
+        held = Held(daemon, session.group, session.vm_id, to_database(record), run, session.instance)
+        held.is_moving_live = True
+        session.held = held
+        owner.own(held)
+        owner.attached.add(held.group)
+        owner.show_that_it_runs(held)
+
+    async def _end_fetching(self, session: IncomingSession, held: Held) -> None:
+        owner = self._daemon.owner
+        held.is_moving_live = False
+        runs = session.brain.outcome is IncomingOutcome.RUNS
+        if owner.held.get(held.group) is not held:
+            return
+        state = MigrationState.NO_MIGRATION if runs else MigrationState.FAILURE
+        await self._show_end(held, state, 0 if runs else E_FAIL, session.brain.reason)
+        if held.instance is not None and held.instance.is_gone and not held.is_stopping:
+            owner.report_lost(held, session.brain.reason or "its QEMU is gone")
+
     async def on_incoming_ended(self, session: IncomingSession) -> None:
         """Do what the outcome of a session to here asks for."""
         owner = self._daemon.owner
         try:
             match session.brain.outcome:
+                case IncomingOutcome.RUNS | IncomingOutcome.IMAGE_LOST if session.held is not None:
+                    await self._end_fetching(session, session.held)
                 case IncomingOutcome.RUNS | IncomingOutcome.IMAGE_LOST | IncomingOutcome.NOT_ARRIVED:
                     held = await self._held_after(session)
                     if held is not None:
@@ -362,7 +398,14 @@ class Migrations:
             incoming = next(iter(self.incoming.values()))
         match kind:
             case "session":
-                return incoming.describe() if incoming is not None else SessionAnswer(known=outgoing is not None)
+                if incoming is not None:
+                    return incoming.describe()
+                is_certain = not self._daemon.owner.recovering
+                return SessionAnswer(known=outgoing is not None, is_certain=is_certain)
+            case "recover" if outgoing is not None:
+                outgoing.post(e.Recover(message.uri))
+            case "pages paused" if incoming is not None:
+                incoming.post(i.PagesPaused(message.sentence))
             case "prepared" if outgoing is not None:
                 outgoing.post(e.Prepared(message.uri))
             case "failed" if outgoing is not None:

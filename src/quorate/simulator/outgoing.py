@@ -35,6 +35,10 @@ STOP_PATIENCE: Final = 1.5
 """Seconds that the destination's daemon has to answer once the guest stands still for it."""
 
 
+SERVING: Final = (Phase.SERVING, Phase.RECONNECTING)
+"""The guest runs at the destination, and pages of it are here only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepare:
     """What a destination is asked."""
@@ -45,6 +49,7 @@ class Prepare:
     source: NodeId
     image: ImageId
     source_image: ImageId
+    post_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class SessionAnswer:
     known: bool
     is_preparing: bool = False
     uri: str = ""
+    is_certain: bool = True
 
 
 class OutgoingSession(Session[Outgoing, e.Event]):
@@ -86,6 +92,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self.drained = drained
         self._prepare = prepare
         self._on_ended = on_ended
+        self.on_serving: Callable[[OutgoingSession], None] = lambda session: None
         self._next_look: Timer | None = None
         self._forget: Callable[[], None] = lambda: None
         if held.instance is not None:
@@ -103,6 +110,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     def _on_step(self, before: Outgoing, event: e.Event) -> None:
         """Write MigrationState where no write of ownership carries it."""
+        if self.brain.phase in SERVING and before.phase not in SERVING:
+            self.on_serving(self)
         state = self.brain.migration_state
         if state is MigrationState.DATA_TRANSFER and before.migration_state < state:
             change = self.held.migration_change(state, 0, "")
@@ -137,6 +146,12 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 self.post(e.TransferFailed(sentence or "QEMU says that the transfer failed"))
             case hv.MigrationStatus.CANCELLED:
                 self.post(e.TransferCancelled("the transfer was cancelled"))
+            case hv.MigrationStatus.PRE_SWITCHOVER if self.brain.post_copy:
+                self.post(e.ReadyToSwitch())
+            case hv.MigrationStatus.POSTCOPY:
+                self.post(e.PagesFlow())
+            case hv.MigrationStatus.POSTCOPY_PAUSED:
+                self.post(e.PagesStopped("the connection that pages go over broke"))
             case _:
                 pass
 
@@ -163,8 +178,18 @@ class OutgoingSession(Session[Outgoing, e.Event]):
                 spawn(self._throttle(percent))
             case e.CancelTransfer():
                 spawn(self._cancel_transfer())
-            case e.StopGuest():
-                spawn(self._stop_guest())
+            case e.StopGuest(post_copy):
+                spawn(self._stop_guest(post_copy=post_copy))
+            case e.EnterPostCopy():
+                spawn(self._quietly(lambda: self._instance().enter_postcopy()))
+            case e.PausePages():
+                spawn(self._quietly(lambda: self._instance().pause_postcopy()))
+            case e.TellPagesPaused():
+                spawn(self._quietly(lambda: self._say("pages paused")))
+            case e.ResumePages(uri):
+                spawn(self._quietly(lambda: self._resume_pages(uri)))
+            case e.AskDestination():
+                spawn(self._quietly(self._ask_for_use))
             case e.ResumeGuest():
                 spawn(self._resume_guest(self._incarnation))
             case SendCas(cas):
@@ -222,7 +247,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     async def _start_transfer(self, uri: str) -> None:
         try:
-            await self._instance().migrate(self.daemon.world.listening(uri))
+            post_copy = self._prepare is not None and self._prepare.post_copy
+            await self._instance().migrate(self.daemon.world.listening(uri), post_copy=post_copy)
         except ClusterError as error:
             self.post(e.TransferFailed(error.sentence))
 
@@ -285,7 +311,27 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         else:
             self._on_transfer(seen.status, seen.sentence)
 
-    async def _stop_guest(self) -> None:
+    async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
+        with suppress(ClusterError):  # the brain asks again
+            await work()
+
+    async def _say(self, kind: str) -> None:
+        message = OfSession(self.brain.session, sentence="the source has given the connection up")
+        await self.daemon.call(self.brain.destination, kind, message, 1.0)
+
+    async def _resume_pages(self, uri: str) -> None:
+        await self._instance().pause_postcopy()
+        await self._instance().migrate_again(self.daemon.world.listening(uri))
+
+    async def _ask_for_use(self) -> None:
+        answer = await self.daemon.call(self.brain.destination, "session", OfSession(self.brain.session), 1.0)
+        assert isinstance(answer, SessionAnswer), "so it is answered"
+        if answer.known:
+            self.post(e.DestinationAlive())
+        elif answer.is_certain:
+            self.post(e.DestinationFailed("the destination has nothing left of this session"))
+
+    async def _stop_guest(self, *, post_copy: bool) -> None:
         """Stop the guest, and ask meanwhile whether the destination's daemon still works on it."""
         answer: list[SessionAnswer] = []
 
@@ -294,6 +340,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
         asking = self.life.spawn(ask())
         try:
+            if post_copy:
+                await self._instance().begin_postcopy()
             await self._instance().stop()
         except ClusterError as error:
             asking.cancel()
@@ -359,7 +407,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     def word_of_gift(self, epoch: int) -> GiverWord:
         """Say what became of the gift that the record of this epoch tells of (R8)."""
         phase = self.brain.phase
-        if phase in (Phase.ENDING_IMAGE, Phase.ENDED) or self.brain.record.epoch > epoch:
+        if phase in (*SERVING, Phase.ENDING_IMAGE, Phase.ENDED) or self.brain.record.epoch > epoch:
             return GiverWord.WAIT
         return GiverWord.SENT if phase in (Phase.NOTING_YOURS, Phase.TELLING) else GiverWord.NOT_SENT
 

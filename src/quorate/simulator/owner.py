@@ -202,6 +202,13 @@ class Owner:
         if held.resource_state is not ResourceState.ONLINE:
             self.daemon.life.spawn(held.set_states(ResourceState.ONLINE), f"the state of {held.name}")
 
+    def hand_over(self, group: GroupId) -> None:
+        """Have a group no more whose VM lives elsewhere, though its QEMU here still sends pages to it."""
+        held = self.held.pop(group, None)
+        self.attached.discard(group)
+        if held is not None:
+            held.is_let_go = True
+
     def let_go(self, group: GroupId) -> None:
         """Have nothing more to do with a group."""
         held = self.held.pop(group, None)

@@ -23,7 +23,7 @@ from quorate.hypervisor.contract import (
     RunState,
     Speaking,
 )
-from quorate.hypervisor.guest_model import GuestModel
+from quorate.hypervisor.guest_model import GuestModel, TransferModel
 from quorate.simulator.kernel import Act, Life
 from quorate.simulator.links import Links, Transfer
 
@@ -36,6 +36,8 @@ LATENCY: Final = 0.0004
 LOAD: Final = 0.005
 """Seconds from the last byte to a loaded guest."""
 MUTE_AFTER: Final = 2.0
+STAND: Final = 0.01
+"""Seconds from the stop to the moment where QEMU stands before the switch to post-copy."""
 SPIN: Final = 0.004
 """Seconds of a pass that has next to nothing to send: of such passes nobody is told, for they follow each other."""
 DOWNTIME_LIMIT: Final = 0.3
@@ -49,6 +51,8 @@ class Run(Enum):
     PAUSED = "paused"
     FINISH = "finish-migrate"
     """QEMU stopped the running guest by itself: it runs again by itself if the transfer fails."""
+    SERVING = "serving pages"
+    """In post-copy: it never runs the guest again, and may have the only copy of a page."""
     POSTMIGRATE = "postmigrate"
     INMIGRATE = "inmigrate"
     LOADED = "loaded"
@@ -60,6 +64,7 @@ _SEEN_AS: Final = {
     Run.RUNNING: RunState.RUNNING,
     Run.PAUSED: RunState.PAUSED,
     Run.FINISH: RunState.SAVING,
+    Run.SERVING: RunState.SAVING,
     Run.POSTMIGRATE: RunState.POSTMIGRATE,
     Run.INMIGRATE: RunState.INMIGRATE,
     Run.LOADED: RunState.PAUSED,
@@ -94,6 +99,13 @@ class Qemu:
         """Who sends to it."""
         self.has_all = False
         """Everything has come, loaded or not."""
+        self.destination: Qemu | None = None
+        """Whom it sends pages to, in post-copy."""
+        self.pages_missing = False
+        """Pages of its guest are at its source only."""
+        self._may_switch = self._switches = False
+        self._devices_sent = False
+        self._rest: TransferModel | None = None
         self._sent_all = False
         self._links = links
         self._laws = laws
@@ -283,14 +295,15 @@ class Qemu:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    def send_to(self, destination: "Qemu | None") -> str:
+    def send_to(self, destination: "Qemu | None", *, post_copy: bool = False) -> str:
         """Begin to send the memory; answers why not, or nothing."""
-        if self.status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE):
+        if self.status in (MigrationStatus.SETUP, MigrationStatus.ACTIVE) or self.status.is_postcopy:
             return "there is a migration in progress"
         if destination is None or destination.run is not Run.INMIGRATE or destination.source is not None:
             self._fail("connection refused")
             return ""
         self._sent_all, self.sentence = False, ""
+        self._may_switch, self._switches, self._devices_sent = post_copy, False, False
         self.status = MigrationStatus.ACTIVE
         destination.source = self
         destination.status = MigrationStatus.ACTIVE
@@ -307,7 +320,12 @@ class Qemu:
         """Come to the end when the guest stands and the rest is across; until then, to the next pass."""
         transfer = self.transfer
         self._completion += 1
-        if transfer is None or self._sent_all or transfer.is_stuck:
+        if transfer is None or self._sent_all or transfer.is_stuck or self.status is MigrationStatus.PRE_SWITCHOVER:
+            return
+        if self._switches and self.run is Run.PAUSED and self.status is MigrationStatus.ACTIVE:
+            self.machine.kernel.later(STAND, lambda: self.command(self._stand_before_switch))
+            return
+        if self.status.is_postcopy and not self._devices_sent:
             return
         if self.run is Run.RUNNING:
             self._expect_pass(transfer)
@@ -346,6 +364,9 @@ class Qemu:
     def _all_is_sent(self) -> None:
         transfer = self.transfer
         assert transfer is not None, "something was sent"
+        if self.status is MigrationStatus.POSTCOPY:
+            self._complete_pages(transfer)
+            return
         self._sent_all = True
         transfer.destination.receive_all()
         self.machine.kernel.later(LATENCY * 4, lambda: self.command(lambda: self._complete(transfer)))
@@ -360,13 +381,15 @@ class Qemu:
 
     def cancel(self) -> None:
         """Give the transfer up, if one is going on."""
-        if self.status is MigrationStatus.ACTIVE:
+        if self.status in (MigrationStatus.ACTIVE, MigrationStatus.PRE_SWITCHOVER):
             self._break(MigrationStatus.CANCELLED, "cancelled")
 
     def break_off(self, sentence: str) -> None:
         """The connection has broken."""
-        if self.status is MigrationStatus.ACTIVE:
+        if self.status in (MigrationStatus.ACTIVE, MigrationStatus.PRE_SWITCHOVER):
             self._break(MigrationStatus.FAILED, sentence)
+        else:
+            self._lose_connection()
 
     def _break(self, status: MigrationStatus, sentence: str) -> None:
         transfer = self.transfer
@@ -405,12 +428,107 @@ class Qemu:
     def _load(self) -> None:
         if self.run is not Run.INMIGRATE or not self.has_all:
             return
+        self._take_guest(MigrationStatus.COMPLETED)
+
+    def _take_guest(self, status: MigrationStatus) -> None:
         if self.fails_to_load:
             self._emit(MigrationChanged(MigrationStatus.FAILED, "error while loading state"))
             self.kill("it could not load the guest", code=1)
             return
         self.run = Run.LOADED
+        self._set_status(status)
+
+    # --- post-copy ---------------------------------------------------------------------------------------------------
+
+    def begin_postcopy(self) -> bool:
+        """Switch when the guest stands; answers whether it can."""
+        self._switches = self._may_switch and self.status is MigrationStatus.ACTIVE
+        return self._switches
+
+    def _stand_before_switch(self) -> None:
+        if self.status is MigrationStatus.ACTIVE and self.run is Run.PAUSED and self._switches:
+            self._set_status(MigrationStatus.PRE_SWITCHOVER)
+
+    def enter_postcopy(self) -> bool:
+        """Send the devices' state: from here on only the destination can run the guest."""
+        transfer = self.transfer
+        if self.status is not MigrationStatus.PRE_SWITCHOVER or transfer is None:
+            return False
+        self.run, self.destination = Run.SERVING, transfer.destination
+        self._set_status(MigrationStatus.POSTCOPY)
+        self._send_devices(transfer)
+        return True
+
+    def _send_devices(self, transfer: Transfer) -> None:
+        def arrive() -> None:
+            if self.transfer is not transfer or self.is_gone:
+                return
+            if transfer.is_stuck:
+                self._send_devices(transfer)
+                return
+            self._devices_sent = True
+            transfer.destination.command(transfer.destination._take_devices)
+            self.expect_completion()
+
+        self.machine.kernel.later(LOAD, arrive)
+
+    def _take_devices(self) -> None:
+        if self.run is Run.INMIGRATE:
+            self.pages_missing = True
+            self._take_guest(MigrationStatus.POSTCOPY)
+
+    def _complete_pages(self, transfer: Transfer) -> None:
+        destination = transfer.destination
+        destination.pages_missing = False
+        self._end_transfer()
+        self.run = Run.POSTMIGRATE
+        destination._set_status(MigrationStatus.COMPLETED)
         self._set_status(MigrationStatus.COMPLETED)
+
+    def pause_pages(self) -> bool:
+        """Give the connection up; answers whether there was one to give up."""
+        if self.status is MigrationStatus.POSTCOPY_PAUSED:
+            return True
+        if self.status is not MigrationStatus.POSTCOPY:
+            return False
+        sender = self if self.destination is not None else self.source
+        transfer = None if sender is None else sender.transfer
+        connected = transfer is not None and not transfer.is_stuck
+        peer = self.destination if self.destination is not None else self.source
+        self._lose_connection()
+        if connected and peer is not None:
+            peer.command(peer._lose_connection)
+        return True
+
+    def _lose_connection(self) -> None:
+        """Keep what is here."""
+        if self.status is not MigrationStatus.POSTCOPY or self.is_gone:
+            return
+        if self.run is Run.INMIGRATE or (self.destination is not None and not self._devices_sent):
+            self._devices_sent = True  # nobody waits for them any more
+        if self.transfer is not None:
+            self.transfer.advance()
+            self._rest = self.transfer.model
+            if self.transfer.destination.run is Run.INMIGRATE:
+                self.transfer.destination.lose_source()
+            self._end_transfer()
+        self._set_status(MigrationStatus.POSTCOPY_PAUSED)
+
+    def resume_pages(self, destination: "Qemu | None") -> bool:
+        """Go on over a new connection; answers whether that was to be tried."""
+        if self.status is not MigrationStatus.POSTCOPY_PAUSED or self._rest is None:
+            return False
+        waits = destination is not None and destination.status is MigrationStatus.POSTCOPY_PAUSED
+        if destination is None or destination is not self.destination or not waits or destination.is_still:
+            return True
+        if self._links.is_cut(self.machine.node, destination.machine.node):
+            return True
+        self.transfer = self._links.begin(self, destination, running=False)
+        self.transfer.take_up(self._rest)
+        for qemu in (self, destination):
+            qemu._set_status(MigrationStatus.POSTCOPY)
+        self.expect_completion()
+        return True
 
     def lose_source(self) -> None:
         """The source is gone before all has come: say so and end, as QEMU does."""
@@ -431,6 +549,8 @@ class Qemu:
             return
         was_running = self.run is Run.RUNNING
         transfer = self.transfer
+        peer = self.destination if self.status.is_postcopy else None
+        connected = transfer is not None and not transfer.is_stuck
         self._end_transfer()
         self.run = Run.GONE
         self._commands.clear()
@@ -439,6 +559,8 @@ class Qemu:
             self._laws.on_stand(self)
         if transfer is not None and not self._sent_all:
             transfer.destination.lose_source()
+        if peer is not None and connected:
+            peer.command(peer._lose_connection)
         if self.source is not None and self.source.transfer is not None and not self.has_all:
             self.source.command(lambda: self._tell_source())
         self._emit(Exited(code, sentence))

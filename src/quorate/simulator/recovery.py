@@ -1,22 +1,24 @@
 """What a simulated daemon does first, as `engine/recovery.py` does in production."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from quorate.clusapi.errors import ClusterError
 from quorate.clusapi.identity import GroupId, ImageId
+from quorate.clusapi.machine import Step
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.clusapi.status import E_FAIL
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.hosted import to_brain
 from quorate.engine.journal import IncomingNote, OutgoingNote
-from quorate.engine.recovery import found_incoming, run_state_of
+from quorate.engine.recovery import found_incoming, found_outgoing, migration_status_of, run_state_of
 from quorate.hypervisor import contract as hv
 from quorate.migration.recovery import Concern, Found, FoundIncoming, plan_take_on
 from quorate.simulator.holding import Held
 from quorate.simulator.incoming import IncomingSession
 from quorate.simulator.instance import Instance
-from quorate.simulator.outgoing import OutgoingSession
+from quorate.simulator.outgoing import SERVING, OutgoingSession
 from quorate.simulator.trace import Kind
 
 if TYPE_CHECKING:
@@ -149,16 +151,18 @@ class _Recovery:
     async def _carry_on_outgoing(self, note: OutgoingNote, instance: Instance | None) -> None:
         found = Found.GONE
         if instance is not None:
-            state = await run_state_of(instance)
-            found = Found.RUNNING if state is hv.RunState.RUNNING else Found.PAUSED
+            found = await found_outgoing(instance)
         daemon = self._daemon
         held = self._held(instance)
         record = to_brain(self._snapshot.ownership[self._group])
         now = daemon.machine.clock.monotonic()
         step = daemon.world.brains.recover_outgoing(note.journal, record, found, now)
         session = OutgoingSession(held, step.state, None, daemon.migrations._on_outgoing_ended)
+        session.on_serving = daemon.migrations.leave
         daemon.migrations.outgoing[self._group] = session
         self._tell(f"source {step.state.phase.value}", found.value)
+        if step.state.phase in SERVING:
+            daemon.migrations.leave(session)
         session.carry_on(step.effects)
 
     async def _carry_on_incoming(self, note: IncomingNote, instance: Instance | None) -> None:
@@ -166,10 +170,14 @@ class _Recovery:
         daemon = self._daemon
         record = to_brain(self._snapshot.ownership[self._group])
         now = daemon.machine.clock.monotonic()
+        status = hv.MigrationStatus.NONE if instance is None else await migration_status_of(instance)
         step = daemon.world.brains.recover_incoming(note.journal, record, found, now)
+        stopped = status.is_postcopy and status is not hv.MigrationStatus.POSTCOPY
+        step = Step(replace(step.state, pages_missing=status.is_postcopy, pages_stopped=stopped), step.effects)
         session = IncomingSession(
             daemon, self._group, note.vm_id, step.state, daemon.migrations.on_incoming_ended, instance=instance
         )
+        session.on_fetching = daemon.migrations.on_fetching
         daemon.migrations.incoming[note.journal.session] = session
         self._tell(f"destination {step.state.phase.value}", found.value)
         session.carry_on(step.effects)

@@ -49,6 +49,8 @@ class VmSetup:
     failback: bool = False
     locked: bool = False
     """LockedFromMoving."""
+    post_copy: bool = False
+    """Its policy allows post-copy, and does not hold its processors back before that."""
     move_type: int | None = None
     """DefaultMoveType; None: as its priority says."""
 

@@ -75,7 +75,8 @@ VM_FORM: Final = form(
     VmSetup,
     "vm {name:name} on {on:node} [memory {memory:memory}] [used {used:size}] [dirty {dirty:rate}] "
     "[working-set {working_set:size}] [offline =!online] [priority {priority:whole}] [possible {possible:nodes}] "
-    "[preferred {preferred:nodes}] [classes {classes:names}] [failback =failback] [locked =locked]",
+    "[preferred {preferred:nodes}] [classes {classes:names}] [failback =failback] [locked =locked] "
+    "[post-copy =post_copy]",
     _KINDS,
 )
 

@@ -15,6 +15,7 @@ HAD: Final = {
     "a hand-over cut in the middle": "cut_hand_overs",
     "a migration that failed": "failed",
     "a migration that a restarted daemon carried on": "recoveries",
+    "a post-copy": "post_copies",
     "a drain": "drains",
     "a guard that ended virtual machines": "guard_kills",
     "a start from disks after a failure": "cold_starts",

@@ -60,6 +60,8 @@ class Counts:
     drains: int = 0
     recoveries: int = 0
     """Migrations that a restarted daemon has carried on."""
+    post_copies: int = 0
+    """Guests that ran at their destination with pages missing."""
 
 
 @dataclass(slots=True)

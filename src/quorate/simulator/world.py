@@ -166,6 +166,8 @@ class World:
         self.people = People(self)
         self.faults = Faults(self)
         self.failing_loads: set[GroupId] = set()
+        self.may_post_copy = frozenset(founded.groups[vm.name] for vm in setup.vms if vm.post_copy)
+        """The virtual machines whose policy allows it."""
         self._confirmed_off: set[NodeId] = set()
         self._images = self._sessions = self._bases = self._uris = 0
         self._listening: dict[str, Qemu] = {}

@@ -156,7 +156,7 @@ def test_sockets_have_short_names_whatever_the_id() -> None:
         ("STOP", {}, RunStateChanged(RunState.PAUSED)),
         ("RESUME", {}, RunStateChanged(RunState.RUNNING)),
         ("MIGRATION", {"status": "pre-switchover"}, MigrationChanged(MigrationStatus.PRE_SWITCHOVER)),
-        ("MIGRATION", {"status": "postcopy-paused"}, MigrationChanged(MigrationStatus.POSTCOPY)),
+        ("MIGRATION", {"status": "postcopy-paused"}, MigrationChanged(MigrationStatus.POSTCOPY_PAUSED)),
         ("MIGRATION_PASS", {"pass": 2}, PassStarted(2)),
         ("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}, GuestShutdown(by_guest=True)),
         ("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}, GuestShutdown(by_guest=False)),

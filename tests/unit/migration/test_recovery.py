@@ -35,7 +35,10 @@ O, I = outgoing.Phase, incoming.Phase  # noqa: E741
 def test_a_source(noted: Noted, found: Found, record: OwnershipRecord) -> None:
     step = recover_outgoing(OutgoingJournal(SessionId("s"), A, B, SOURCE, DESTINATION, noted), record, found, 5.0)
     kinds = [effect.cas.kind for effect in step.effects if isinstance(effect, SendCas)]
-    if record in (MARKED, ELSE):
+    if record is MARKED and found is Found.SERVING:
+        assert (step.state.phase, kinds) == (O.SERVING, [])
+        assert e.EndImage() not in step.effects
+    elif record in (MARKED, ELSE):
         assert step.state.phase is O.ENDING_IMAGE
         ended = step.state.step(e.ImageEnded(), 5.1).state
         assert ended.outcome is (outgoing.Outcome.DONE if record is MARKED else outgoing.Outcome.OVERTAKEN)
@@ -46,6 +49,7 @@ def test_a_source(noted: Noted, found: Found, record: OwnershipRecord) -> None:
         assert (step.state.phase, kinds) == (O.SETTLING, [CasKind.KEEP])
     elif noted is Noted.YOURS:
         assert (step.state.phase, kinds) == (O.TELLING, [])
+        assert (e.EnterPostCopy() in step.effects) == (found is Found.READY)
     elif noted is Noted.TAKE_BACK:
         assert (step.state.phase, kinds) == (O.TAKING_BACK, [CasKind.TAKE_BACK])
     else:

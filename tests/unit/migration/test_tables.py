@@ -69,6 +69,8 @@ def events(kinds: Sequence[type]) -> st.SearchStrategy[object]:
         e.RecordSeen: st.builds(e.RecordSeen, st.one_of(records, gifts)),
         e.Prepared: st.just(e.Prepared("unix:x")),
         i.Launched: st.just(i.Launched("unix:x")),
+        i.ListensAgain: st.just(i.ListensAgain("unix:x")),
+        e.Recover: st.just(e.Recover("unix:x")),
         i.Yours: st.builds(i.Yours, st.one_of(gifts, records)),
     }
     plain = [kind for kind in kinds if kind not in known]
@@ -114,6 +116,7 @@ class SourceChecker:
         self.answered = self.stopped = False
         self.gift = self.completed = self.noted = recovered
         self.told: set[int] = set()
+        self.entered = self.switched = False
 
     def hear(self, event: object) -> None:
         match event:
@@ -124,8 +127,10 @@ class SourceChecker:
                 self.gift |= self.latest.kind is CasKind.GIVE
             case CasRefused(_, current):
                 self.gift |= current.is_gift_of(ME, MINE)
-            case e.TransferCompleted():
+            case e.TransferCompleted() | e.ReadyToSwitch():
                 self.completed = True
+            case e.PagesFlow() | e.PagesStopped():
+                self.switched |= self.entered
             case e.YoursNoted():
                 self.noted = True
             case _:
@@ -138,8 +143,12 @@ class SourceChecker:
                 assert cas.expected.revision not in self.told or not cas.expected.is_gift_of(ME, MINE), "R5"
             case e.StopGuest():
                 self.stopped = True
+            case e.EnterPostCopy():
+                assert self.noted, "R4: no way back from here"
+                self.entered = True
             case e.ResumeGuest():
                 assert self.answered or self.stopped, "R1"
+                assert not self.switched, "in post-copy QEMU never runs it again"
             case e.SendYours(_, revision):
                 assert self.gift and self.completed and self.noted, "R4"
                 self.told.add(revision)
@@ -165,7 +174,7 @@ class DestinationChecker:
                 self.answered = self.latest.holder == OTHER
             case i.Yours():
                 self.told = True
-            case i.LoadCompleted():
+            case i.LoadCompleted() | i.SwitchedOver():
                 self.loaded = True
             case i.ContNoted():
                 self.noted |= self.noting

@@ -6,6 +6,7 @@ import asyncio
 import mmap
 import re
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,3 +85,11 @@ def memory() -> tuple[int, int]:
     """Tell total and available memory of the host in bytes."""
     fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
     return int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
+
+
+def free_port(host: str) -> int:
+    """Find a TCP port of this address that nobody listens at; raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.bind((host, 0))
+        return int(trial.getsockname()[1])

@@ -44,6 +44,7 @@ from quorate.hypervisor.qemu.encryption import (
 )
 from quorate.hypervisor.qemu.events import run_state, translate
 from quorate.hypervisor.qemu.files import remove_files, tail
+from quorate.hypervisor.qemu.host import free_port
 from quorate.hypervisor.qemu.image_file import Reading, see_through
 from quorate.hypervisor.qemu.memory_sight import (
     LEAST_SAMPLED,
@@ -81,6 +82,8 @@ class QemuInstance:
         self._loaded = False
         self._is_stopped = False  # by us, since the transfer began
         self._waits_for_us = False  # all is sent but what a running guest would change
+        self._told = MigrationStatus.NONE  # by the last event
+        self._is_post_copy = False  # told to switch: what it waits for at the end is `enter_postcopy`
         self._switching: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
@@ -302,17 +305,19 @@ class QemuInstance:
         """Begin to send the image."""
         address = migration.check_uri(uri)
         self._rates = migration.Rates()
+        if parameters.post_copy and not migration.is_stopped_by_us_alone(self._monitor.version):
+            raise RefusalError(Status.ERROR_NOT_SUPPORTED, "post-copy needs QEMU 8.1, as an older one stops the guest")
         capabilities = migration.source_capabilities(parameters, self._monitor.version)
         await self._prepare(capabilities, parameters, Endpoint.SOURCE)
         if parameters.may_throttle:
             await self.throttle(0)
-        self._is_stopped = False
+        self._is_stopped = self._is_post_copy = False
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
 
     def _switch_over_if_ready(self) -> None:
         """Let QEMU send the rest, once the vCPUs have been stopped for good and it waits for that."""
-        if self._is_stopped and self._waits_for_us:
+        if self._is_stopped and self._waits_for_us and not self._is_post_copy:
             self._waits_for_us = False
             self._switching = asyncio.create_task(self._switch_over(), name=f"qemu-switch-over-{self._vm_id}")
 
@@ -323,8 +328,56 @@ class QemuInstance:
     async def take_up(self) -> None:
         """Go on where an earlier daemon left off: it may have ended between `stop` and the rest of the transfer."""
         self._is_stopped = not (await self.run_state()).vcpus_run
-        self._waits_for_us = (await self.migration()).status is MigrationStatus.PRE_SWITCHOVER
+        sample = await self.migration()
+        self._told = sample.status
+        self._waits_for_us = sample.status is MigrationStatus.PRE_SWITCHOVER
+        # Whether it was told to switch to post-copy cannot be asked. If it may have been, only the brain lets it go on.
+        self._is_post_copy = sample.status.is_postcopy or (self._waits_for_us and await self._may_postcopy())
         self._switch_over_if_ready()
+
+    async def _may_postcopy(self) -> bool:
+        answer = await self._monitor.execute("query-migrate-capabilities")
+        states = answer if isinstance(answer, list) else []
+        return any(one == {"capability": "postcopy-ram", "state": True} for one in states)
+
+    async def begin_postcopy(self) -> None:
+        """Let the transfer switch when the guest stands."""
+        await self._monitor.execute("migrate-start-postcopy")
+        self._is_post_copy = True
+
+    async def enter_postcopy(self) -> None:
+        """Send the devices' state."""
+        await self._monitor.execute("migrate-continue", {"state": "pre-switchover"})
+
+    async def pause_postcopy(self) -> None:
+        """Give the connection up."""
+        if self._has_broken():
+            return
+        try:
+            await self._monitor.execute("migrate-pause", oob=True)
+        except FaultError:
+            await asyncio.sleep(_POLL)  # the news that it broke by itself may be just behind
+            if not self._has_broken():
+                raise
+
+    def _has_broken(self) -> bool:
+        return self._told is MigrationStatus.POSTCOPY_PAUSED
+
+    async def listen_again(self, parameters: MigrationParameters) -> str:
+        """Wait for the source of a paused post-copy, at a port of our choice: which one is bound could not be asked."""
+        default = self._paths.migration_socket(self._vm_id)
+        with file_faults("nobody can be let listen for the rest of a guest"):
+            if parameters.tcp_host is None:
+                (parameters.unix_socket or default).unlink(missing_ok=True)
+            else:
+                parameters = replace(parameters, tcp_port=parameters.tcp_port or free_port(parameters.tcp_host))
+        uri = migration.listen_uri(parameters, default)
+        await self._monitor.execute("migrate-recover", {"uri": uri}, oob=True)
+        return uri
+
+    async def migrate_again(self, uri: str) -> None:
+        """Go on over a new connection."""
+        await self._monitor.execute("migrate", {"uri": migration.check_uri(uri), "resume": True})
 
     async def migrate_cancel(self) -> None:
         """Give the transfer up, also one over a link that takes nothing any more.
@@ -333,6 +386,9 @@ class QemuInstance:
         TCP tries, a quarter of an hour. If that is the last of the memory, it waits under QEMU's big lock: no command
         is answered, `cont` neither. `yank` breaks every channel, and is heard all the same.
         """
+        if self._told.is_postcopy:
+            sentence = "post-copy is under way: nothing can take it back"
+            raise FaultError(Status.ERROR_INVALID_STATE, sentence)
         cancelling = asyncio.ensure_future(self._monitor.execute("migrate_cancel"))
         try:
             await asyncio.wait((cancelling,), timeout=_CANCEL_ANSWER)
@@ -408,13 +464,24 @@ class QemuInstance:
             case PassStarted(number):
                 self._rates.pass_started(number, time.monotonic())
             case MigrationChanged(status):
+                self._told = status
                 self._monitor.set_busy(not status.is_final)
                 self._waits_for_us = status is MigrationStatus.PRE_SWITCHOVER
                 self._switch_over_if_ready()
-                self._loaded |= status is MigrationStatus.COMPLETED
+                if status is MigrationStatus.POSTCOPY and self._run_file.incoming and not self._loaded:
+                    await self._until_it_can_run()
+                self._loaded |= status in (MigrationStatus.COMPLETED, MigrationStatus.POSTCOPY)
                 if status is MigrationStatus.FAILED:
                     event = replace(event, sentence=await self._why_failed())
         self._subscribers.publish(event)
+
+    async def _until_it_can_run(self) -> None:
+        """It says that it is in post-copy before it has read the devices' state; if it cannot, it ends."""
+        with suppress(FaultError):
+            while True:
+                if await self.run_state() is not RunState.INMIGRATE or not (await self.migration()).status.is_postcopy:
+                    return
+                await asyncio.sleep(_POLL / 5)
 
     async def _why_failed(self) -> str:
         with suppress(FaultError):

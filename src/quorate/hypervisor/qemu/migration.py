@@ -14,6 +14,16 @@ Do not let QEMU wait for long once next to nothing is left: it then looks for di
 under its big lock, which starves the guest and QMP (gaps of 0.1 to 0.3 s were seen). In the first 100 ms it does not
 look at all: a first pass that ends sooner stays at ``passes`` 1 with ``remaining`` 0, and that is a moment to stop.
 
+Post-copy. With ``postcopy-ram`` on both sides `migrate-start-postcopy` makes QEMU switch when the guest stands; sent
+before `stop`, it cannot finish as a pre-copy in between. Thanks to ``pause-before-switchover`` it then stands at
+pre-switchover, where it can still be cancelled and continued. Once `migrate-continue` has been carried out it refuses
+`cont` ("Migration is not finalized yet") and `migrate_cancel` until all is across, also when the destination is dead.
+The destination says `postcopy-active` before it has read the devices' state; that it can run shows as its run state,
+which goes from inmigrate to paused. Its query-migrate has no figures in post-copy: only the source sees progress.
+A guest may wait for a page with QEMU's big lock held (under TCG, when an interrupt pushes on a missing stack page):
+then the main loop stands still and only `migrate-pause` and `migrate-recover` are answered, out of band.
+10.0 refuses ``postcopy-ram`` together with ``multifd``.
+
 Who holds the disks. The source lets go of its image locks when it has sent everything. QEMU before 10.0 has a loaded
 destination take them at once, though nobody may ever tell it to run, and a source that takes its guest back would find
 its own disks locked; with ``late-block-activate`` they are taken at `cont`, as later versions always do.
@@ -60,23 +70,25 @@ def is_stopped_by_us_alone(version: Version) -> bool:
 def source_capabilities(parameters: MigrationParameters, version: Version) -> Mapping[str, object]:
     """Give the arguments of migrate-set-capabilities for the side that sends to another node."""
     wait_for_us = is_stopped_by_us_alone(version)
-    states = {
-        "events": True,
-        "return-path": True,
-        "multifd": parameters.multifd_channels > 0,
-        "auto-converge": parameters.may_throttle,
-    }
+    states = {"events": True, "return-path": True, "auto-converge": parameters.may_throttle, **_ways(parameters)}
     return _capabilities(states | (dict.fromkeys(_WAITING, True) if wait_for_us else {}))
 
 
 def destination_capabilities(parameters: MigrationParameters) -> Mapping[str, object]:
     """Give the arguments of migrate-set-capabilities for the side that receives."""
-    return _capabilities({"events": True, "multifd": parameters.multifd_channels > 0, "late-block-activate": True})
+    return _capabilities({"events": True, "late-block-activate": True, **_ways(parameters)})
+
+
+def _ways(parameters: MigrationParameters) -> Mapping[str, bool]:
+    return {
+        "multifd": parameters.multifd_channels > 0 and not parameters.post_copy,
+        "postcopy-ram": parameters.post_copy,
+    }
 
 
 def file_capabilities(version: Version) -> Mapping[str, object]:
     """Give the arguments of migrate-set-capabilities for writing to, or reading from, a file: one way only."""
-    states = {"events": True, "return-path": False, "multifd": False, "auto-converge": False}
+    states = {"events": True, "return-path": False, "multifd": False, "auto-converge": False, "postcopy-ram": False}
     return _capabilities(states | (dict.fromkeys(_WAITING, False) if version >= _SWITCHOVER_ACK_SINCE else {}))
 
 
@@ -92,8 +104,10 @@ def transfer_parameters(parameters: MigrationParameters) -> Mapping[str, object]
         "downtime-limit": parameters.downtime_limit_ms,
         "multifd-compression": "zstd" if parameters.compressed else "none",
     }
-    if parameters.multifd_channels:
+    if parameters.multifd_channels and not parameters.post_copy:
         arguments["multifd-channels"] = parameters.multifd_channels
+    if parameters.post_copy:
+        arguments["max-postcopy-bandwidth"] = parameters.max_bandwidth
     return arguments
 
 

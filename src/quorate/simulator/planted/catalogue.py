@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from quorate.simulator.aimed_plots import Mood
-from quorate.simulator.planted import arriving, deciding, giving, handling, leasing
+from quorate.simulator.planted import arriving, deciding, fetching, giving, handling, leasing
 from quorate.simulator.planted.fault import Planted
 
 _ORDER: Final = (
@@ -24,7 +24,7 @@ def _in(mood: Mood, faults: Iterable[Planted]) -> tuple[Planted, ...]:
 PLANTED: Final[tuple[Planted, ...]] = tuple(
     sorted(
         (
-            *_in(Mood.HAND_OVER, (*giving.FAULTS, *arriving.FAULTS, *handling.FAULTS)),
+            *_in(Mood.HAND_OVER, (*giving.FAULTS, *arriving.FAULTS, *handling.FAULTS, *fetching.FAULTS)),
             *_in(Mood.SILENCE, (*leasing.FAULTS, *deciding.FAULTS)),
         ),
         key=lambda planted: _ORDER.index(planted.rule),
