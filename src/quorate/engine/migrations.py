@@ -109,7 +109,7 @@ class Migrations(OutgoingMigrations):
             "findings": [finding.to_json() for finding in findings],
             "door": await self._open_door(self.context.migration_host),
             "doors": [await self._open_door(address) for address in self._addresses(question)],
-            "offer": own_offer(self.context),
+            "offer": {**own_offer(self.context), "no_post_copy": facts.no_post_copy},
             "time": time.time(),
         }
 

@@ -45,7 +45,7 @@ from quorate.migration.machine_rules import (
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Transport, Way, plan_transport
+from quorate.migration.transport import Transport, Way, may_post_copy, plan_transport
 from quorate.peers.messages import Prepare
 
 LOOK_PATIENCE: Final = 1.0
@@ -81,6 +81,8 @@ class _Planned:
     policy: Policy
     drained: str = ""
     """The drain that it is made for, by id."""
+    may_post_copy: bool = False
+    """Both sides are made ready for it."""
 
 
 class OutgoingMigrations(VirtualMachines):
@@ -213,14 +215,15 @@ class OutgoingMigrations(VirtualMachines):
         chosen = await self._selection(vm, snapshot, question).choose(destination)
         assert chosen.way is not None, "who was chosen has answered"
         session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
-        transport = self._transport(snapshot, node, chosen.way)
         followed = policy_of(snapshot, group_id, policy)
-        return _Planned(session, node, question.definition, question.pinned, transport, followed)
+        may = may_post_copy(wishes_of(snapshot), chosen.way, followed)
+        transport = self._transport(snapshot, node, chosen.way, post_copy=may)
+        return _Planned(session, node, question.definition, question.pinned, transport, followed, may_post_copy=may)
 
-    def _transport(self, snapshot: ClusterSnapshot, node: NodeId, way: Way) -> Transport:
+    def _transport(self, snapshot: ClusterSnapshot, node: NodeId, way: Way, *, post_copy: bool = False) -> Transport:
         """Choose how memory goes to a node, with what is remembered of the link to it."""
         link = self.links.speed(node, self.foresight.speeds.of(node))
-        return plan_transport(wishes_of(snapshot), replace(way, link=link))
+        return plan_transport(wishes_of(snapshot), replace(way, link=link), post_copy=post_copy)
 
     async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
         """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
@@ -362,9 +365,9 @@ class OutgoingMigrations(VirtualMachines):
             destination_image=image,
             record=to_brain(vm.ownership),
             since=self.context.now(),
-            convergence=Convergence(plan.policy),
+            convergence=Convergence(plan.policy, may_post_copy=plan.may_post_copy),
         )
-        post_copy = brain.convergence.may_post_copy
+        post_copy = plan.may_post_copy
         prepare = Prepare(
             session=plan.session,
             group=vm.group,

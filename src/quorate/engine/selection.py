@@ -23,7 +23,7 @@ from quorate.migration.migration_networks import Passages
 from quorate.migration.path_rules import PathSight, judge_answer, judge_clock, judge_path
 from quorate.migration.preflight import Assessment, Candidate, choose_destination, find_destination, judge_node
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Way, judge_encryption
+from quorate.migration.transport import Way, judge_encryption, judge_post_copy
 from quorate.peers.client import PeerUnreachable
 from quorate.peers.messages import Assess
 
@@ -142,7 +142,9 @@ class Selection:
             return Judged(candidate, (*findings, own if not path.silence else answered))
         hosts = tuple(Finding.from_json(found).said_by(candidate.name) for found in json_objects(answer, "findings"))
         way = way_to(self._context, candidate.node, json_object(answer, "offer"), path)
-        ways = (judge_path(path), judge_encryption(wishes_of(self._snapshot), way), judge_clock(path))
+        wishes = wishes_of(self._snapshot)
+        post_copy = (judge_post_copy(wishes, way),) if wishes.post_copy else ()
+        ways = (judge_path(path), judge_encryption(wishes, way), *post_copy, judge_clock(path))
         return Judged(candidate, (*findings, answered, *hosts, *ways), json_int(answer, "memory_free"), way)
 
     def _candidate(self, node: NodeInfo) -> Candidate:

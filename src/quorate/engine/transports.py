@@ -6,7 +6,7 @@ from typing import Final
 
 from quorate.clusapi.addresses import TCP, tcp_place
 from quorate.clusapi.identity import NodeId
-from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_float, json_int
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_float, json_int, json_text
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.context import EngineContext
 from quorate.engine.link_probe import Speed
@@ -31,6 +31,7 @@ def wishes_of(snapshot: ClusterSnapshot) -> Wishes:
             min(properties.number("MigrationCompression", Compression.WHERE_FASTER), Compression.ALWAYS)
         ),
         max_bandwidth=properties.number("MigrationBandwidthLimit") * MIB,
+        post_copy=properties.number("MigrationPostCopy") == 1,
     )
 
 
@@ -58,6 +59,7 @@ def way_to(context: EngineContext, node: NodeId, offer: JsonObject, path: PathSi
         processors=min(os.cpu_count() or 1, json_int(offer, "processors", 2)),
         idle=min(json_float(own_offer(context), "idle"), json_float(offer, "idle")),
         compression=context.hypervisor.compression if json_float(offer, "compression") else None,
+        no_post_copy=json_text(offer, "no_post_copy") if "no_post_copy" in offer else "its version does not know it",
     )
 
 

@@ -90,6 +90,7 @@ class HostFacts:
     cpu_model: str
     memory_total: int
     memory_free: int
+    no_post_copy: str = ""  # why it cannot be the destination of a post-copy; empty: it can
 
 
 @dataclass(frozen=True, slots=True)

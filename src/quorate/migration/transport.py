@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Final
 
 from quorate.clusapi.status import Status
+from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding
 
 MOST_CHANNELS: Final = 8
@@ -54,6 +55,8 @@ class Wishes:
     compression: Compression = Compression.WHERE_FASTER
     max_bandwidth: int = 0
     """Bytes per second for one migration; 0: as fast as it goes."""
+    post_copy: bool = False
+    """The cluster's property MigrationPostCopy: policies that allow post-copy may use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Way:
     """Bytes per second that one processor here compresses; None: not known, or not both ends can."""
     link: float | None = None
     """Bytes per second that got across when it was measured; None: it was not."""
+    no_post_copy: str = ""
+    """Why the destination cannot fetch pages one by one; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,20 @@ def judge_encryption(wishes: Wishes, way: Way) -> Finding:
     sentence = f"memory may only be sent encrypted, by MigrationEncryption 2, and {why}"
     status = Status.ERROR_NETWORK_NOT_AVAILABLE
     return Finding.refuses(rule, "none", status, sentence, f"{remedy}; or quorate cluster set MigrationEncryption=1")
+
+
+def may_post_copy(wishes: Wishes, way: Way, policy: Policy) -> bool:
+    """Tell whether both sides are to be made ready for post-copy: it costs all channels but one."""
+    return wishes.post_copy and policy.post_copy and not way.no_post_copy
+
+
+def judge_post_copy(wishes: Wishes, way: Way) -> Finding:
+    """Where post-copy may be used the destination can fetch pages one by one; without that a move may not converge."""
+    rule = "post-copy"
+    if not wishes.post_copy or not way.no_post_copy:
+        return Finding.ok(rule, "usable" if wishes.post_copy else "not allowed by MigrationPostCopy")
+    sentence = f"a guest that outruns its link cannot be moved to {way.destination} by post-copy: {way.no_post_copy}"
+    return Finding.warns(rule, "not usable", sentence, f"make userfaultfd usable on {way.destination}")
 
 
 def _choose_encryption(wanted: Encryption, way: Way) -> tuple[bool, str]:

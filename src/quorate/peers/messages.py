@@ -1,7 +1,9 @@
 """The messages between nodes, those of a migration above all, as both sides declare them.
 
-Requests of the source: `assess`, `prepare`, `session` (is the destination still at work?), `yours`, `abandon`.
-Requests of the destination: `prepared`, `failed`, `session` (does the session still live?, rule R11).
+Requests of the source: `assess`, `prepare`, `session` (is the destination still at work?), `yours`, `abandon`,
+`pages paused` (post-copy: the connection is given up).
+Requests of the destination: `prepared`, `failed`, `session` (does the session still live?, rule R11), `recover`
+(post-copy: go on at this address).
 Requests of the coordinator: `giver` (is `yours` out for your gift to a node that has died?, rule R8).
 Between any two: `promise` (to take nothing over while the database is silent, rule R10), `ping`, `forward` (an
 operation for a group that the other one owns).

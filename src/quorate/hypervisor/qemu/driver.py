@@ -38,6 +38,7 @@ from quorate.hypervisor.qemu.process import (
     spawn,
     start_time,
 )
+from quorate.hypervisor.qemu.user_faults import why_no_postcopy
 from quorate.hypervisor.whole_files import file_faults, made_beside
 
 _START_DEADLINE: Final = 15.0
@@ -85,6 +86,7 @@ class QemuHypervisor:
             cpu_model=self._cpu_model(accelerator),
             memory_total=total,
             memory_free=free,
+            no_post_copy=why_no_postcopy(self._settings.account),
         )
 
     async def pin(self, definition: VmDefinition) -> Pinned:

@@ -10,7 +10,8 @@ within the period no more nodes are switched off by fence agents; and FenceAfter
 agents of a node are asked before its lease is over, 0 for never. So are MigrationEncryption (memory that leaves the
 machine: 0 never, 1 encrypted where both ends can, 2 encrypted or not moved at all), MigrationCompression (0 never, 1
 where the link is slower than the processors compress, 2 wherever both ends can), and MigrationBandwidthLimit (MiB/s
-for one migration, 0 for none); and MigrationPolicy (the name of a policy of `migration/policy.py`).
+for one migration, 0 for none); MigrationPolicy (the name of a policy of `migration/policy.py`) and MigrationPostCopy
+(0 never, 1 where the policy allows it: such a migration goes over one connection).
 """
 
 from collections.abc import Collection
@@ -83,6 +84,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
         PropertyDefinition("MigrationCompression", _DWORD, 1, maximum=2),  # 0 never, 1 where it is faster, 2 always
         PropertyDefinition("MigrationEncryption", _DWORD, 1, maximum=2),  # 0 never, 1 where possible, 2 always
+        PropertyDefinition("MigrationPostCopy", _DWORD, 0, maximum=1),  # 0 never, 1 where the policy allows it
         PropertyDefinition(POLICY_PROPERTY, _SZ, DEFAULT_POLICY.name, choices=tuple(POLICIES)),
         PropertyDefinition("MinimumNeverPreemptPriority", _DWORD, 3000, maximum=4999),
         PropertyDefinition("MinimumPreemptorPriority", _DWORD, 1, maximum=4999),
