@@ -95,7 +95,7 @@ class Guest:
         found = []
         for line in (self.cluster.state(node) / "daemon.log").read_text(errors="replace").splitlines():
             told: dict[str, JsonValue] = json.loads(line) if line.startswith("{") else {}
-            if told.get("vm") != self.name or "phase" not in told:
+            if told.get("vm") != self.name or " -> " not in str(told.get("phase")):
                 continue
             at = datetime.fromisoformat(str(told["timestamp"])).timestamp()
             before, _, after = str(told["phase"]).partition(" -> ")
