@@ -12,6 +12,7 @@ THEMES = {
     "failover",
     "fencing",
     "partitions",
+    "post-copy",
     "database",
     "migration",
     "cancel",

@@ -16,9 +16,10 @@ Locked groups (LockedFromMoving) stay in any case: a person has said so.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.states import NodeResumeFailbackType, NodeState, VmResdllContext
 from quorate.cluster.moves import (
     Cause,

@@ -16,10 +16,11 @@ is off already is looked at all the same.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.machine import Rule, Step, follow
 
 RETRY_PAUSE: Final = 10.0

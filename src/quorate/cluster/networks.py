@@ -13,9 +13,10 @@ that is gone, and of a node that is no longer in the cluster, are removed; a net
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NetworkId, NetworkInterfaceId, NodeId
 from quorate.clusapi.states import NetworkRole
 

@@ -15,10 +15,11 @@ Nothing that must be right stands on this: who may run a VM is decided by leases
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import NetworkInterfaceId, NodeId
 
 INTERVAL: Final = 1.0

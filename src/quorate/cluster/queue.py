@@ -17,10 +17,11 @@ together.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.states import GroupStatus, VmResdllContext, VmState
 from quorate.cluster.moves import Cause, Drain, DrainStage, Limits, Move, Stage

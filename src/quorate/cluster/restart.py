@@ -4,8 +4,9 @@ Failing over to another node when the threshold is reached is decided elsewhere;
 node tries once more.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.states import RestartAction
 
 

@@ -19,10 +19,11 @@ goes (`policy.py`):
 Whatever the guest would feel for long (all but 1, and the later steps of 2) wants two fruitless passes in a row.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from quorate.clusapi.frozen import replace
 from quorate.migration.policy import DEFAULT_POLICY, POLICIES, Policy
 
 FIRST_ALLOWED_GAP: Final = 0.020

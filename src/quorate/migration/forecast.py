@@ -7,11 +7,12 @@ foretold of them corrects it. Sizes are bytes, times seconds, rates bytes per se
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from math import log
 from typing import Final, Protocol, Self
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.json_types import JsonValue
 from quorate.migration.convergence import Convergence, Sample, Verdict, pause_until_next
 from quorate.migration.policy import Policy

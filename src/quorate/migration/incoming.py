@@ -30,10 +30,11 @@ the virtual machine is started from its disks.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.clusapi.machine import Rule, Step, follow
 from quorate.migration import incoming_events as e

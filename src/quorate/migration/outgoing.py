@@ -29,10 +29,11 @@ nothing for two seconds is given up on both sides and replaced (`reconnecting`),
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.clusapi.machine import Rule, Step, follow
 from quorate.clusapi.states import MigrationState

@@ -4,9 +4,10 @@ The journal says how far a session had come, the record says who owns, and QEMU 
 is taken from memory, as there is none; every right to run begins with a write of ownership (R1).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
+from quorate.clusapi.frozen import replace
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.clusapi.machine import Step
 from quorate.migration import incoming
