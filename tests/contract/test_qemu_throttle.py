@@ -1,7 +1,9 @@
 """A guest that is held back while it is copied: by how much, from when on, and that it never outlasts the transfer."""
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -82,7 +84,10 @@ def test_the_throttle_ends_when_the_destination_dies_though_nobody_says_a_word_t
     async def body(pair: Pair, watch: SerialWatch) -> None:
         source, destination = await hold_back(pair, watch)
         await source.release()  # as when the daemon is killed
-        destination.kill()
-        await until_fast(watch, 60)
+        try:
+            destination.kill()
+            await until_fast(watch, 60)
+        finally:
+            os.kill(source.pid, signal.SIGKILL)  # nobody else would: it was let go of
 
     watched(root, body)
