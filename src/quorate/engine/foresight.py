@@ -76,6 +76,13 @@ class Proposal:
     transport: Transport
     memory: int
     policy: Policy = DEFAULT_POLICY
+    can_post_copy: bool = False
+    """The cluster allows it, and both ends can."""
+
+    @property
+    def start(self) -> Convergence:
+        """What its source would begin with."""
+        return Convergence(self.policy, may_post_copy=self.can_post_copy and self.policy.post_copy)
 
     @property
     def mode(self) -> str:
@@ -235,7 +242,7 @@ class Foresight:
         inputs = Inputs(move.memory, seen.in_use, writing, link, outcomes)
         begin = partial(begin_copy, sockets=_sockets(move, tcp=self._context.migration_host is not None))
         forecast = await asyncio.to_thread(
-            foretell, inputs, Convergence(policy=move.policy), POLICIES.values(), move.mode, begin
+            foretell, inputs, move.start, POLICIES.values(), move.mode, begin, can_post_copy=move.can_post_copy
         )
         known: dict[str, JsonValue] = {
             "memory": move.memory,

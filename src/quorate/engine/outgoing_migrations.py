@@ -45,7 +45,7 @@ from quorate.migration.machine_rules import (
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Transport, Way, may_post_copy, plan_transport
+from quorate.migration.transport import Transport, Way, can_post_copy, may_post_copy, plan_transport
 from quorate.peers.messages import Prepare
 
 LOOK_PATIENCE: Final = 1.0
@@ -283,12 +283,15 @@ class OutgoingMigrations(VirtualMachines):
         refusal = first_refusal(findings)
         if refusal is not None or question is None or judged.way is None:
             return DryRun(named.name, findings, None if refusal is None else refusal.error(), None)
-        transport = self._transport(snapshot, named.node, judged.way)
+        wishes, followed = wishes_of(snapshot), policy_of(snapshot, group_id, policy)
+        may = may_post_copy(wishes, judged.way, followed)
+        transport = self._transport(snapshot, named.node, judged.way, post_copy=may)
         instance, pinned = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned))
+        able = can_post_copy(wishes, judged.way)
         foretold = await self.foresight.look_and_foretell(
             vm,
             instance,
-            Proposal(named.node, transport, pinned.memory_bytes, policy_of(snapshot, group_id, policy)),
+            Proposal(named.node, transport, pinned.memory_bytes, followed, can_post_copy=able),
             is_moved=lambda: judge_not_moving(self.machine_state(vm)).sentence,
             is_loaded=self._what_is_copied,
         )
@@ -302,7 +305,8 @@ class OutgoingMigrations(VirtualMachines):
     async def _foretell(self, vm: HostedVm, plan: "_Planned") -> None:
         """Foretell a migration that has begun, from what is known: it waits for nothing of this."""
         memory = Pinned.from_json(json.dumps(plan.pinned)).memory_bytes
-        proposal = Proposal(plan.destination, plan.transport, memory, plan.policy)
+        able = plan.may_post_copy
+        proposal = Proposal(plan.destination, plan.transport, memory, plan.policy, can_post_copy=able)
         foretold = await self.foresight.foretell_move(vm, proposal)
         self.chronicle.foretold(plan.session, foretold.to_json())
 

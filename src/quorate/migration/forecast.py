@@ -375,16 +375,28 @@ def _until_next_look(copy: Copy, sample: Sample, allowed_gap: float) -> float:
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
-def foretell(inputs: Inputs, start: Convergence, others: Iterable[Policy], mode: str, begin: BeginCopy) -> Forecast:
-    """Foretell a move as its source would begin it; where it would not end, name ``others`` under which it would."""
+def foretell(
+    inputs: Inputs,
+    start: Convergence,
+    others: Iterable[Policy],
+    mode: str,
+    begin: BeginCopy,
+    *,
+    can_post_copy: bool = False,
+) -> Forecast:
+    """Foretell a move as its source would begin it; where it would not end, name ``others`` under which it would.
+
+    ``can_post_copy`` tells whether those may use post-copy that allow it.
+    """
     policy = start.policy.name
     best, likely, worst = (_play(_case(inputs, luck), start, begin) for luck in (1, 0, -1))
     if likely.failure:
-        would = tuple(
-            other.name
+        starts = [
+            replace(start, policy=other, may_post_copy=can_post_copy and other.post_copy)
             for other in others
-            if other.name != policy and not _play(_case(inputs, 0), replace(start, policy=other), begin).failure
-        )
+            if other.name != policy
+        ]
+        would = tuple(one.policy.name for one in starts if not _play(_case(inputs, 0), one, begin).failure)
         return _refused(inputs, policy, mode, likely, best, worst, would)
     seconds = [inputs.start + one.seconds + HAND_OVER + END_SECONDS for one in (best, likely, worst)]
     gaps = [one.gap + HAND_OVER for one in (best, likely, worst)]

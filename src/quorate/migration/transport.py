@@ -143,9 +143,14 @@ def judge_encryption(wishes: Wishes, way: Way) -> Finding:
     return Finding.refuses(rule, "none", status, sentence, f"{remedy}; or quorate cluster set MigrationEncryption=1")
 
 
+def can_post_copy(wishes: Wishes, way: Way) -> bool:
+    """Tell whether the cluster allows post-copy and both ends can do it; a policy has its say besides."""
+    return wishes.post_copy and not way.no_post_copy
+
+
 def may_post_copy(wishes: Wishes, way: Way, policy: Policy) -> bool:
     """Tell whether both sides are to be made ready for post-copy: it costs all channels but one."""
-    return wishes.post_copy and policy.post_copy and not way.no_post_copy
+    return policy.post_copy and can_post_copy(wishes, way)
 
 
 def judge_post_copy(wishes: Wishes, way: Way) -> Finding:

@@ -37,9 +37,10 @@ def inputs(in_use: int, rate: float, working_set: int, link: float = LINK, memor
     return Inputs(memory, in_use, writing, Range(0.97 * link, link, 1.02 * link))
 
 
-def forecast(known: Inputs, policy: str = "never-postcopy", *, may_post_copy: bool = False) -> Forecast:
-    start = Convergence(policy=POLICIES[policy], may_post_copy=may_post_copy)
-    return foretell(known, start, POLICIES.values(), "pre-copy", over_tcp)
+def forecast(known: Inputs, policy: str = "never-postcopy", *, can_post_copy: bool = False) -> Forecast:
+    followed = POLICIES[policy]
+    start = Convergence(policy=followed, may_post_copy=can_post_copy and followed.post_copy)
+    return foretell(known, start, POLICIES.values(), "pre-copy", over_tcp, can_post_copy=can_post_copy)
 
 
 # --- how a guest writes ----------------------------------------------------------------------------------------------
@@ -121,8 +122,11 @@ def test_a_guest_that_writes_too_fast_is_told_with_the_reason_and_what_would_hel
 
 def test_a_guest_that_no_throttle_helps_is_moved_by_post_copy_or_a_consented_pause() -> None:
     known = inputs(3000 * MIB, 6000e6, 2500 * MIB, memory=4096 * MIB)
-    assert forecast(known, "never-postcopy").word is Word.WILL_NOT
-    after = forecast(known, "default", may_post_copy=True)
+    told = forecast(known, "never-postcopy")
+    assert (told.word, told.would) == (Word.WILL_NOT, ("must-move",))
+    told = forecast(known, "never-postcopy", can_post_copy=True)
+    assert (told.word, told.would) == (Word.WILL_NOT, ("default", "must-move"))
+    after = forecast(known, "default", can_post_copy=True)
     assert after.word is Word.CONVERGES
     assert after.mode == "pre-copy, then post-copy"
     assert after.gap.likely < 0.2, "it depends on neither size nor rate"
