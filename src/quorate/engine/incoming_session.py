@@ -15,6 +15,7 @@ from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
+from quorate.engine.passages import passages_to
 from quorate.engine.run_changes import run_after_destination
 from quorate.engine.session import GUEST_RUNNING, Session
 from quorate.engine.vcpus import let_run
@@ -75,6 +76,7 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._seen_at_source = False
         self._uri = ""
         self._has_marked = False
+        self._listened_again = 0
         self._has_switched = brain.pages_missing
         self.on_fetching: Callable[[IncomingSession], Coroutine[object, object, None]] = _nothing
         """Awaited when the guest runs here by the record, while pages of it are missing."""
@@ -227,8 +229,8 @@ class IncomingSession(Session[Incoming, i.Event]):
         self.post(i.Launched(uri))
 
     async def _listen_again(self) -> None:
-        """Wait at a new address, on the network that is the best by now."""
-        parameters = replace(self._parameters, tcp_host=self._context.migration_host)
+        """Wait at a new address; with each try on another of the networks that memory may take."""
+        parameters = replace(self._parameters, tcp_host=self._next_host())
         try:
             assert self.instance is not None, "what misses pages is there"
             await self.instance.pause_postcopy()
@@ -237,6 +239,16 @@ class IncomingSession(Session[Incoming, i.Event]):
             _log.warning("the rest of a guest is not waited for yet", vm=self.name, sentence=error.sentence)
             return
         self.post(i.ListensAgain(uri))
+
+    def _next_host(self) -> str | None:
+        if self._parameters.tcp_host is None:
+            return None
+        view = self._context.view
+        passages = passages_to(view, view.snapshot, self.brain.source, self._context.node).tried
+        hosts = [passage.address for passage in passages] or [self._parameters.tcp_host]
+        host = hosts[self._listened_again % len(hosts)]
+        self._listened_again += 1
+        return host
 
     def _is_given_up(self) -> bool:
         return self.brain.phase is Phase.ENDING

@@ -12,7 +12,7 @@ from quorate.engine.context import EngineContext
 from quorate.engine.link_probe import Speed
 from quorate.hypervisor.transfer import MigrationTls
 from quorate.migration.path_rules import PathSight
-from quorate.migration.transport import Compression, Encryption, Transport, Way, Wishes
+from quorate.migration.transport import OLD_VERSION, Compression, Encryption, Transport, Way, Wishes
 
 MIB: Final = 1 << 20
 ENOUGH: Final = 32 * MIB
@@ -59,7 +59,7 @@ def way_to(context: EngineContext, node: NodeId, offer: JsonObject, path: PathSi
         processors=min(os.cpu_count() or 1, json_int(offer, "processors", 2)),
         idle=min(json_float(own_offer(context), "idle"), json_float(offer, "idle")),
         compression=context.hypervisor.compression if json_float(offer, "compression") else None,
-        no_post_copy=json_text(offer, "no_post_copy") if "no_post_copy" in offer else "its version does not know it",
+        no_post_copy=json_text(offer, "no_post_copy") if "no_post_copy" in offer else OLD_VERSION,
     )
 
 

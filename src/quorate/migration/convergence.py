@@ -250,8 +250,13 @@ class Convergence:
     def _remedy(self, gap: float) -> str:
         ways = []
         usual, forced = POLICIES["default"], POLICIES["must-move"]
-        if self.policy.throttle_limit < usual.throttle_limit:
+        named = POLICIES.get(self.policy.name, self.policy)
+        if self.policy.throttle_limit < named.throttle_limit:
+            ways.append(f"a MigrationThrottleLimit above {self.policy.throttle_limit} could help")
+        elif self.policy.throttle_limit < usual.throttle_limit:
             ways.append(f"policy {usual.name} may hold its processors back by {usual.throttle_limit} %")
+        if self.policy.post_copy and not self.may_post_copy:
+            ways.append("post-copy would move it (MigrationPostCopy, and a destination that can fetch pages)")
         if gap <= forced.pause_limit and self.policy.pause_limit < gap:
             ways.append(f"policy {forced.name} would stop it for {gap * 1000:.0f} ms rather than leave it here")
         ways.append("a faster link or less writing in the guest would do")

@@ -414,7 +414,7 @@ def foretell(
         ),
         passes=_sorted([float(one.passes) for one in made]),
         transferred=_sorted([float(one.transferred) for one in made]),
-        sentence=f"it may not: {_bare(worst.failure)}" if worst.failure else "",
+        sentence=f"it may not converge: {_bare(worst.failure)}" if worst.failure else "",
         throttle=likely.throttle,
         played_seconds=seconds[1],
         played_gap=gaps[1],

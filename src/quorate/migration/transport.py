@@ -27,6 +27,10 @@ CLEARLY_FASTER: Final = 1.5
 """Times the link's speed, from which on compressing is worth a processor: memory shrinks to a half, as a rule."""
 
 
+OLD_VERSION: Final = "its version does not know it"
+"""Why a node cannot do what it says nothing of."""
+
+
 class Encryption(IntEnum):
     """The cluster's property MigrationEncryption. A socket within one machine is never encrypted: nobody is on it."""
 
@@ -159,7 +163,9 @@ def judge_post_copy(wishes: Wishes, way: Way) -> Finding:
     if not wishes.post_copy or not way.no_post_copy:
         return Finding.ok(rule, "usable" if wishes.post_copy else "not allowed by MigrationPostCopy")
     sentence = f"a guest that outruns its link cannot be moved to {way.destination} by post-copy: {way.no_post_copy}"
-    return Finding.warns(rule, "not usable", sentence, f"make userfaultfd usable on {way.destination}")
+    is_old = way.no_post_copy == OLD_VERSION
+    remedy = f"{'upgrade Quorate' if is_old else 'make userfaultfd usable'} on {way.destination}"
+    return Finding.warns(rule, "not usable", sentence, remedy)
 
 
 def _choose_encryption(wanted: Encryption, way: Way) -> tuple[bool, str]:

@@ -177,9 +177,10 @@ def test_without_a_throttle_a_hopeless_guest_is_given_up_after_three_passes_with
     sentence = ended.convergence.explain_failure(sample(ended.passes, 800 * MB, dirty=950e6))
     assert sentence == (
         "will not converge: the guest dirties 950 MB/s, 1000 MB/s get across, and after 4 passes, with its processors "
-        "not held back, the last transfer would still stop the guest for 800 ms (limit 300 ms, policy default); policy "
-        "default may hold its processors back by 96 %, policy must-move would stop it for 800 ms rather than leave it "
-        "here, a faster link or less writing in the guest would do"
+        "not held back, the last transfer would still stop the guest for 800 ms (limit 300 ms, policy default); a "
+        "MigrationThrottleLimit above 0 could help, post-copy would move it (MigrationPostCopy, and a destination that "
+        "can fetch pages), policy must-move would stop it for 800 ms rather than leave it here, a faster link or less "
+        "writing in the guest would do"
     )
 
 

@@ -145,7 +145,7 @@ def test_where_it_depends_on_how_exactly_the_guest_was_seen_it_may_not() -> None
     known = inputs(384 * MIB, 90e6, 300 * MIB)
     told = forecast(replace(known, writing=replace(known.writing, rate=Range(60e6, 90e6, 130e6))), "gentle")
     assert told.word is Word.MAY_NOT
-    assert told.sentence.startswith("it may not: the guest dirties")
+    assert told.sentence.startswith("it may not converge: the guest dirties")
 
 
 def test_a_guest_that_would_be_copied_for_hours_is_refused_as_one_that_does_not_end() -> None:

@@ -59,7 +59,7 @@ def _page(vm: str, node: str, destination: str, forecast: JsonObject) -> "Render
         "", ("", "likely", "at best", "at worst"), [r for r in rows if not is_hopeless or r[0] != "gap"]
     )
     policy, mode = json_text(forecast, "policy"), json_text(forecast, "mode")
-    why = f"{verdict}: {sentence}" if sentence else verdict
+    why = sentence or verdict
     held = json_int(forecast, "throttle")
     how = f"policy {policy}, {mode}" + (f", its processors held back by {held} % in the end" if held else "")
     return Group(f"{head}: {why}", how, table, _basis(json_object(forecast, "known")))

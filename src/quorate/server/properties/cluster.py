@@ -80,6 +80,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("IgnorePersistentStateOnStartup", _DWORD, 0, maximum=1),
         PropertyDefinition("LogResourceControls", _DWORD, 0, maximum=1),
         PropertyDefinition("MaximumParallelMigrations", _DWORD, 1, minimum=1),
+        PropertyDefinition("MaximumParallelMigrationsPerLink", _DWORD, 0),  # between two nodes; 0: no limit of its own
         PropertyDefinition("MessageBufferLength", _DWORD, 50, minimum=1, maximum=1000),
         PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
         PropertyDefinition("MigrationCompression", _DWORD, 1, maximum=2),  # 0 never, 1 where it is faster, 2 always
