@@ -277,8 +277,10 @@ class IncomingSession(Session[Incoming, i.Event]):
             self.post(i.SessionDead())
 
     def _is_source_dead(self) -> bool:
-        lease = self._context.view.snapshot.leases.get(self.brain.source)
-        return lease is not None and lease.value.ended
+        snapshot = self._context.view.snapshot
+        lease = snapshot.leases.get(self.brain.source)
+        was_evicted = self.brain.source not in snapshot.nodes
+        return was_evicted or (lease is not None and lease.value.ended)
 
     def on_record(self, record: OwnershipRecord) -> None:
         """The record as the view shows it: once it has left the source for anybody but us, nothing is given to us."""

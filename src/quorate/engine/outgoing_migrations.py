@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -521,6 +521,18 @@ class OutgoingMigrations(VirtualMachines):
             self.let_go(session.vm.group)
             self.foresight.forget(session.vm.group)
             await self.on_left(session.vm.group)
+
+    def serving(self) -> Iterator[HostedVm]:
+        """The VMs that live elsewhere already, and whose QEMU here may hold the only copy of a page."""
+        for session in self._left:
+            instance = session.vm.instance
+            if self.outgoing.get(session.vm.group) is session and instance is not None and not instance.is_gone:
+                yield session.vm
+
+    def committed(self) -> dict[GroupId, int]:
+        """Bytes that the VMs with a process here take; in post-copy that is so on both sides."""
+        snapshot = self.context.view.snapshot
+        return {vm.group: self._memory.of(snapshot, vm.group) for vm in self.serving()} | super().committed()
 
     def _end_entry(self, session: OutgoingSession) -> None:
         """Nothing has come of a move: its entry, if it has one, is ended as well."""

@@ -325,6 +325,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         try:
             if post_copy:  # told before the stop, it cannot come to its end as a pre-copy in between
                 await self._instance().begin_postcopy()
+                if self.brain.phase is not Phase.STOPPING:
+                    asking.cancel()
+                    return  # given up meanwhile: a stop would come after the `cont` that has ended it
             await self._instance().stop()
         except ClusterError as error:
             asking.cancel()

@@ -189,7 +189,8 @@ class _Recovery:
     async def carry_on_incoming(self, note: IncomingNote, instance: hv.Instance | None) -> None:
         found, status = FoundIncoming.GONE, hv.MigrationStatus.NONE
         if instance is not None:
-            found, status = await found_incoming(instance), await migration_status_of(instance)
+            found = await found_incoming(instance)
+            status = await migration_status_of(instance, must_say=found is FoundIncoming.RUNNING)
         record = to_brain(self._snapshot.ownership[self._group])
         step = recover_incoming(
             note.journal,
@@ -280,11 +281,16 @@ class HasTransfer(HasRunState, Protocol):
         ...
 
 
-async def migration_status_of(instance: HasTransfer) -> hv.MigrationStatus:
-    """Ask a QEMU how far its transfer is; NONE when it does not say."""
+async def migration_status_of(instance: HasTransfer, *, must_say: bool) -> hv.MigrationStatus:
+    """Ask a QEMU how far its transfer is; NONE when it does not say.
+
+    Of one that runs it ``must_say``, as the source would be told that no page is missing. Raises ClusterError then.
+    """
     try:
         return (await instance.migration()).status
     except ClusterError:
+        if must_say:
+            raise
         return hv.MigrationStatus.NONE
 
 

@@ -252,12 +252,17 @@ def _on_source_silent(s: Incoming, event: object, now: float) -> _Step:
     return Step(s)
 
 
-def _on_load_completed(s: Incoming, event: object, now: float) -> _Step:
+def _loaded(s: Incoming, now: float) -> _Step:
     return _go(s, Phase.LOADED, now, e.WakeAfter(ASK_PAUSE))
 
 
+def _on_load_completed(s: Incoming, event: object, now: float) -> _Step:
+    """All of it; also where a daemon has come back that found it in post-copy, before it could run."""
+    return _loaded(replace(s, pages_missing=False, pages_stopped=False), now)
+
+
 def _on_switched_over(s: Incoming, event: object, now: float) -> _Step:
-    return _on_load_completed(replace(s, pages_missing=True), event, now)
+    return _loaded(replace(s, pages_missing=True), now)
 
 
 def _on_switched_over_when_told(s: Incoming, event: object, now: float) -> _Step:
@@ -299,7 +304,7 @@ def _on_yours_when_loaded(s: Incoming, event: object, now: float) -> _Step:
 
 
 def _on_loaded_when_told(s: Incoming, event: object, now: float) -> _Step:
-    return _loaded_and_told(s, now)
+    return _loaded_and_told(replace(s, pages_missing=False, pages_stopped=False), now)
 
 
 def _on_record_seen_when_loaded(s: Incoming, event: object, now: float) -> _Step:

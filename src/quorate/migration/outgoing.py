@@ -518,6 +518,8 @@ def _on_lease_lapsed_when_given(s: Outgoing, event: object, now: float) -> _Step
 def _on_tick_after_stop(s: Outgoing, event: object, now: float) -> _Step:
     if now - s.since < s.rest_limit:
         return Step(s, (_wake_at_limit(s, now, s.rest_limit),))
+    if s.transfer is Transfer.READY:  # nothing has to get across before the switch: the database is slow
+        return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
     reason = f"the rest of the memory did not get across within {s.rest_limit:.0f} s after the stop"
     broken = _broken(s, reason)
     if s.phase is Phase.GIVEN:

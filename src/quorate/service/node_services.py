@@ -266,6 +266,11 @@ class Services:
                 role = "source" if vm.group in self._migrations.outgoing else "running"
                 processes.append(QemuProcess(vm.vm_id, vm.instance.pid, role))
         processes += [
+            QemuProcess(vm.vm_id, vm.instance.pid, "source")
+            for vm in self._migrations.serving()
+            if vm.instance is not None
+        ]
+        processes += [
             QemuProcess(session.vm_id, session.instance.pid, "destination")
             for session in self._migrations.incoming.values()
             if session.instance is not None

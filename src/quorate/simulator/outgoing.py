@@ -342,6 +342,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         try:
             if post_copy:
                 await self._instance().begin_postcopy()
+                if self.brain.phase is not Phase.STOPPING:
+                    asking.cancel()
+                    return
             await self._instance().stop()
         except ClusterError as error:
             asking.cancel()

@@ -170,7 +170,9 @@ class _Recovery:
         daemon = self._daemon
         record = to_brain(self._snapshot.ownership[self._group])
         now = daemon.machine.clock.monotonic()
-        status = hv.MigrationStatus.NONE if instance is None else await migration_status_of(instance)
+        status = hv.MigrationStatus.NONE
+        if instance is not None:
+            status = await migration_status_of(instance, must_say=found is FoundIncoming.RUNNING)
         step = daemon.world.brains.recover_incoming(note.journal, record, found, now)
         stopped = status.is_postcopy and status is not hv.MigrationStatus.POSTCOPY
         step = Step(replace(step.state, pages_missing=status.is_postcopy, pages_stopped=stopped), step.effects)
