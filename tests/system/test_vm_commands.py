@@ -308,8 +308,8 @@ def test_delete_asks_and_does_nothing_unless_the_answer_is_yes(desk: Desk) -> No
 
 
 def test_the_console_follows_the_guest_to_another_node(desk: Desk) -> None:
-    desk.running("web1")
-    log, counts = desk.cluster.serial_log("web1", "node2"), [0]
+    desk.running("teller")  # it has had one life only: the console begins with the end of its log
+    log, counts = desk.cluster.serial_log("teller", "node2"), [0]
 
     def follow(console: Background) -> None:
         line = console.line()
@@ -317,9 +317,9 @@ def test_the_console_follows_the_guest_to_another_node(desk: Desk) -> None:
         if len(line) == 12 and line.startswith("Q "):
             counts.append(int(line[2:]))
 
-    with desk.shell.background("vm", "console", "web1") as console, SerialWatch(log, from_end=True) as there:
+    with desk.shell.background("vm", "console", "teller") as console, SerialWatch(log, from_end=True) as there:
         follow(console)
-        desk.shell.run("vm", "migrate", "web1", "--to", "node2")
+        desk.shell.run("vm", "migrate", "teller", "--to", "node2")
         assert there.wait_beats(5, 60)
         last = there.report().last or 0
         while counts[-1] <= last:
@@ -329,6 +329,8 @@ def test_the_console_follows_the_guest_to_another_node(desk: Desk) -> None:
     assert answer.code == 0
     assert counts == list(range(counts[0], counts[0] + len(counts))), "nothing is left out, nothing told twice"
     assert counts[0] < last < counts[-1], "what it printed on the other node is there"
+    desk.shell.run("vm", "stop", "teller", "--action", "turn-off")
+    desk.shell.run("vm", "delete", "teller", "--yes")
 
 
 def test_events_tell_the_story_of_a_move_one_json_object_a_line(desk: Desk) -> None:
