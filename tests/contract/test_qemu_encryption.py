@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from tests.unit.peers.certificates import INSTANCE, Authorities
+from tests.waiting import PATIENCE
 
+from quorate.clusapi.errors import FaultError
 from quorate.clusapi.identity import ImageId, VmId
 from quorate.hypervisor.contract import (
     Fresh,
@@ -299,3 +301,40 @@ def test_memory_is_compressed_and_not_for_longer_than_it_is_wanted(run: Callable
         assert sent[0] * 1.4 < sent[1], sent
 
     run(body)
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[str]:
+    """Somebody who lets connections come and never says a word."""
+    with socket.create_server((HOST, 0)) as server:
+        yield f"tcp:{HOST}:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+def test_a_handshake_that_is_never_answered_is_given_up_and_the_guest_lives(
+    run: Callable[..., None], channels: int
+) -> None:
+    """QEMU waits for the answer in its main loop, which then hears nothing: neither `migrate_cancel` nor `cont`."""
+
+    async def body(lab: Lab) -> None:
+        source = await lab.source()
+        async with mute() as uri:
+            await source.migrate(uri, lab.parameters(lab.tls("1", HOST)))
+            with pytest.raises((TimeoutError, FaultError)):
+                async with asyncio.timeout(1):
+                    await over(source)
+            await source.migrate_cancel()
+            assert (await source.run_state()).vcpus_run
+            await over(source)
+        destination, uri = await lab.destination()
+        assert await lab.migrate(source, uri, lab.tls("1", HOST)) is MigrationStatus.COMPLETED
+        await loaded(destination)
+
+    run(body, channels)
+
+
+async def over(source: Instance) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not (sample := await source.migration()).status.is_final:
+        assert time.monotonic() < deadline, sample
+        await asyncio.sleep(0.005)

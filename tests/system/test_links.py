@@ -91,6 +91,8 @@ def cut(cluster: MachineCluster, how: str) -> float:
             cluster.machine(SOURCE).cut(other)
         case "memory alone":
             cluster.machine(SOURCE).cut_but(other, PEERS_PORT)
+        case "large packets of memory":
+            cluster.machine(SOURCE).cut_but(other, PEERS_PORT, SMALL)
         case _:
             cluster.machine(SOURCE).cut()
     return epoch()
@@ -177,6 +179,9 @@ def guests(cluster: MachineCluster, **wanted: dict[str, int]) -> Iterator[dict[s
         for name in wanted:
             cluster.remove_vm(name)
 
+
+SMALL: Final = 700
+"""Bytes of a packet that holds what a client begins to shake hands with, and not the certificate that answers it."""
 
 COPYING: Final = {"fill_bytes": 160 * MIB}
 """A guest whose memory takes many seconds over a slow link."""
@@ -272,6 +277,22 @@ def test_the_way_of_memory_alone_breaks_under_a_copy(cluster: MachineCluster) ->
         print(f"settled after {time.monotonic() - began:.1f} s")
         check_lives(copying, SOURCE, began)
         copying.check_never_stopped()
+
+
+def test_the_way_of_memory_swallows_large_packets(cluster: MachineCluster) -> None:
+    """A wrong MTU: the connection is made, and the handshake waits for what never comes, in QEMU's main loop."""
+    with guests(cluster, shaking={}) as made:
+        shaking = made["shaking"]
+        since, began = cut(cluster, "large packets of memory"), time.monotonic()
+        move(shaking)
+        turn = first_trouble(shaking, since)
+        print(f"{turn.before} -> {turn.after}: {turn.reason}")
+        assert wait_settled(shaking) == SOURCE
+        print(f"settled after {time.monotonic() - began:.1f} s")
+        check_lives(shaking, SOURCE, began)
+        shaking.check_never_stopped(2 * NOTICED)
+        cluster.machine(SOURCE).heal()
+        check_moves_again(shaking)
 
 
 def test_the_way_of_memory_alone_breaks_when_the_guest_is_stopped(cluster: MachineCluster, points: Points) -> None:

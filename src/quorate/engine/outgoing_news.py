@@ -1,6 +1,7 @@
 """What people see of a migration away from this node: its progress as it goes, and MigrationState in the database."""
 
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -15,6 +16,8 @@ from quorate.migration.convergence import Sample
 from quorate.migration.outgoing import Outcome, Outgoing, Phase
 
 _log = structlog.get_logger("migration")
+
+_LATER_PASSES: Final = 95
 
 PHASE_WORDS = {
     Phase.QUEUED: "waiting",
@@ -81,8 +84,7 @@ class OutgoingNews:
 
     def show_sample(self, brain: Outgoing, sample: Sample) -> None:
         """Show QEMU's figures too."""
-        done = 1.0 - sample.remaining / sample.total if sample.total and sample.passes <= 1 else 0.95
-        percent = max(self._vm.progress.percent, min(99, int(100 * done)))
+        percent = max(self._vm.progress.percent, percent_across(sample))
         rate = sample.bytes_per_second - sample.dirty_bytes_per_second
         self._vm.progress = replace(
             self._vm.progress,
@@ -95,6 +97,13 @@ class OutgoingNews:
             time_left=sample.remaining / rate if rate > 0 else None,
         )
         self.show(brain)
+
+
+def percent_across(sample: Sample) -> int:
+    """Count the first pass from 0 to 94; how many more there will be nobody knows, so all of them are 95."""
+    if sample.passes > 1:
+        return _LATER_PASSES
+    return int((_LATER_PASSES - 1) * (1.0 - sample.remaining / sample.total)) if sample.total else 0
 
 
 def fresh_progress(source: str, destination: str, session: str) -> MigrationProgress:

@@ -145,14 +145,17 @@ class Machine:
                 rules.append(f'add rule {chain} {device} != "lo" drop')
         self._nft(rules)
 
-    def cut_but(self, address: str, port: int) -> None:
-        """Drop all TCP to and from an address but that of one port, at either end: what passes there goes on."""
+    def cut_but(self, address: str, port: int, larger: int = 0) -> None:
+        """Drop all TCP to and from an address but that of one port, at either end: what passes there goes on.
+
+        With ``larger``, packets of more bytes than that alone, as a network does that cannot carry them.
+        """
         rules = [f"add table {TABLE}"]
         for hook, side in (("input", "saddr"), ("output", "daddr")):
             chain = f"{TABLE} {hook}"
             rules.append(f"add chain {chain} {{ type filter hook {hook} priority 0 ; }}")
             rules += [f"add rule {chain} ip {side} {address} tcp {end} {port} accept" for end in ("sport", "dport")]
-            rules.append(f"add rule {chain} ip {side} {address} meta l4proto tcp drop")
+            rules.append(f"add rule {chain} ip {side} {address} ip length > {larger} meta l4proto tcp drop")
         self._nft(rules)
 
     def lose(self, share: float, network: int = 0) -> None:

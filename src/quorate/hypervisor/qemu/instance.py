@@ -33,6 +33,7 @@ from quorate.hypervisor.contract import (
     VmPaths,
 )
 from quorate.hypervisor.qemu import migration
+from quorate.hypervisor.qemu.connections import break_connections
 from quorate.hypervisor.qemu.encryption import (
     ADMITTED,
     CREDENTIALS,
@@ -81,6 +82,7 @@ class QemuInstance:
         self._rates = migration.Rates()
         self._loaded = False
         self._is_stopped = False  # by us, since the transfer began
+        self._towards = ""  # the address that memory is sent to
         self._waits_for_us = False  # all is sent but what a running guest would change
         self._told = MigrationStatus.NONE  # by the last event
         self._is_post_copy = False  # told to switch: what it waits for at the end is `enter_postcopy`
@@ -312,6 +314,7 @@ class QemuInstance:
         if parameters.may_throttle:
             await self.throttle(0)
         self._is_stopped = self._is_post_copy = False
+        self._towards = address
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
 
@@ -356,6 +359,7 @@ class QemuInstance:
         try:
             await self._monitor.execute("migrate-pause", oob=True)
         except FaultError:
+            await self._break_connections()  # one that is being made anew: QEMU does not take it for under way yet
             await asyncio.sleep(_POLL)  # the news that it broke by itself may be just behind
             if not self._has_broken():
                 raise
@@ -377,14 +381,16 @@ class QemuInstance:
 
     async def migrate_again(self, uri: str) -> None:
         """Go on over a new connection."""
-        await self._monitor.execute("migrate", {"uri": migration.check_uri(uri), "resume": True})
+        self._towards = migration.check_uri(uri)
+        await self._monitor.execute("migrate", {"uri": self._towards, "resume": True})
 
     async def migrate_cancel(self) -> None:
         """Give the transfer up, also one over a link that takes nothing any more.
 
         QEMU breaks the first channel only; a thread that waits for another one to take its bytes waits for as long as
         TCP tries, a quarter of an hour. If that is the last of the memory, it waits under QEMU's big lock: no command
-        is answered, `cont` neither. `yank` breaks every channel, and is heard all the same.
+        is answered, `cont` neither. `yank` breaks every channel, and is heard all the same. What it does not know of,
+        as the handshake is not over yet, is broken from here.
         """
         if self._told.is_postcopy:
             sentence = "post-copy is under way: nothing can take it back"
@@ -394,9 +400,19 @@ class QemuInstance:
             await asyncio.wait((cancelling,), timeout=_CANCEL_ANSWER)
             with suppress(FaultError):  # it is over already: there is nothing to break
                 await self._monitor.execute("yank", {"instances": [{"type": "migration"}]}, oob=True)
+            await asyncio.wait((cancelling,), timeout=_CANCEL_ANSWER)
+            if not cancelling.done():
+                await self._break_connections()
             await cancelling
         finally:
             cancelling.cancel()
+
+    async def _break_connections(self) -> None:
+        """Wake a QEMU that waits for the other end and hears nothing; raises FaultError."""
+        address = migration.tcp_address(self._towards)
+        if address is not None:
+            with file_faults("the connections of QEMU to the destination cannot be broken"):
+                await asyncio.to_thread(break_connections, self.pid, *address)
 
     async def throttle(self, percent: int) -> None:
         """Set what QEMU shall throttle to when it next may."""

@@ -145,6 +145,13 @@ def check_uri(uri: str) -> str:
     raise CallerError(Status.ERROR_INVALID_PARAMETER, f"{uri!r} is not the address of a waiting QEMU")
 
 
+def tcp_address(uri: str) -> tuple[str, int] | None:
+    """Give host and port of an address; None if it is not one of TCP."""
+    scheme, _, rest = uri.partition(":")
+    host, _, port = rest.rpartition(":")
+    return (host.strip("[]"), int(port)) if scheme == "tcp" else None
+
+
 def bound_uri(uri: str, answer: object) -> str:
     """Put in the port that the system chose, as query-migrate tells it."""
     addresses = answer.get("socket-address") if isinstance(answer, Mapping) else None
