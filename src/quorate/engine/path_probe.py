@@ -1,8 +1,9 @@
 """Trying the way that memory would take: a connection to where the other node's QEMUs listen.
 
 A node that is asked opens a door for a moment, at the address at which its QEMUs wait for memory, on a port that the
-kernel gives as it gives theirs. Who comes in hears one word and is let go; nothing is read. It proves that routes and
-firewalls let memory through *before* anything of a virtual machine is touched.
+kernel gives as it gives theirs. Who comes in brings more than one packet can hold, hears as much and a word, and is let
+go. It proves that routes and firewalls let memory through, and packets of full size too, *before* anything of a virtual
+machine is touched: over a way that swallows them a connection is made, and QEMU then waits in it.
 """
 
 import asyncio
@@ -17,7 +18,13 @@ OPEN_FOR: Final = 3.0
 """Seconds for which a door stays open."""
 PATIENCE: Final = 1.0
 """Seconds that a connection may take."""
+_LOAD: Final = bytes(1 << 15)
+"""It fills packets of every usual size, those of a jumbo frame (9,000 bytes) too."""
 _WORD: Final = b"quorate\n"
+_SWALLOWED: Final = (
+    f"a connection is made, but {len(_LOAD) >> 10} KiB do not get across within {PATIENCE:g} s, "
+    "as where the MTU of the nodes is larger than a switch on the way can carry"
+)
 
 
 class Door:
@@ -45,11 +52,12 @@ class Door:
             return {"trouble": error.strerror or str(error), "host": host or ""}
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            writer.write(_WORD)
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(OPEN_FOR):
+                writer.write(_LOAD + _WORD)
+                await reader.readexactly(len(_LOAD))
+                await reader.read()  # until the visitor has heard it all and leaves
+        await _leave(writer)
         self._visited.set()
 
     async def keep(self) -> None:
@@ -82,22 +90,38 @@ async def come_in(door: JsonObject) -> tuple[float | None, str]:
     began = clock()
     try:
         async with asyncio.timeout(PATIENCE):
-            heard = await _hears_word(door)
+            reader, writer = await _connection(door)
     except TimeoutError:
         return None, f"no connection within {PATIENCE:g} s"
     except OSError as error:
         return None, error.strerror or str(error)
-    return (clock() - began, "") if heard else (None, "somebody else listens there")
-
-
-async def _hears_word(door: JsonObject) -> bool:
-    if path := json_text(door, "path"):
-        reader, writer = await asyncio.open_unix_connection(path)
-    else:
-        reader, writer = await asyncio.open_connection(json_text(door, "host"), json_int(door, "port"))
+    took = clock() - began
     try:
-        return await reader.read(len(_WORD)) == _WORD
+        async with asyncio.timeout(PATIENCE):
+            heard = await _hears_word(reader, writer)
+    except TimeoutError:
+        return None, _SWALLOWED
     finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        await _leave(writer)
+    return (took, "") if heard else (None, "somebody else listens there")
+
+
+async def _connection(door: JsonObject) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if path := json_text(door, "path"):
+        return await asyncio.open_unix_connection(path)
+    return await asyncio.open_connection(json_text(door, "host"), json_int(door, "port"))
+
+
+async def _hears_word(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    writer.write(_LOAD)
+    await writer.drain()
+    with suppress(asyncio.IncompleteReadError, ConnectionError):  # who does not wait for us is another one
+        return (await reader.readexactly(len(_LOAD) + len(_WORD))).endswith(_WORD)
+    return False
+
+
+async def _leave(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, whatever is still on its way: nobody waits for what the other end does not take."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()

@@ -51,7 +51,10 @@ def judge_answer(path: PathSight) -> Finding:
 def judge_path(path: PathSight) -> Finding:
     """A connection to where memory would come in succeeds: 5035."""
     rule, name = "migration network", path.node
-    status, remedy = Status.ERROR_NETWORK_NOT_AVAILABLE, "let the nodes reach each other's TCP ports above 1023"
+    status, remedy = (
+        Status.ERROR_NETWORK_NOT_AVAILABLE,
+        "let packets of full size reach TCP ports above 1023 of the nodes",
+    )
     if not path.address and path.left_out:
         sentence = f"no network may carry memory to {name}: {'; '.join(path.left_out)}"
         return Finding.refuses(rule, "none left", status, sentence, "take a network out of MigrationExcludeNetworks")
@@ -61,7 +64,7 @@ def judge_path(path: PathSight) -> Finding:
     failed = "; ".join(path.failed)
     if path.connected_in is None:
         others = f" (and before {failed})" if failed else ""
-        sentence = f"memory does not get to {name}: {where} cannot be reached: {path.trouble}{others}"
+        sentence = f"memory does not get to {name} by {where}: {path.trouble}{others}"
         return Finding.refuses(rule, path.trouble, status, sentence, f"{remedy} on this network")
     measured = f"{where} in {path.connected_in * 1000:.1f} ms"
     if not failed:

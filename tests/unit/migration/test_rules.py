@@ -281,7 +281,7 @@ WAYS: Mapping[str, tuple[Callable[[PathSight], Finding], PathSight, Verdict, int
         replace(WAY, connected_in=None, trouble="Connection refused"),
         REFUSES,
         5035,
-        "10.0.0.2 port 40001 cannot be reached: Connection refused",
+        "by 10.0.0.2 port 40001: Connection refused",
     ),
     "a second network": (
         judge_path,
@@ -295,7 +295,7 @@ WAYS: Mapping[str, tuple[Callable[[PathSight], Finding], PathSight, Verdict, int
         replace(WAY, network="lan", connected_in=None, trouble="Connection refused", failed=("san: silent",)),
         REFUSES,
         5035,
-        "lan, 10.0.0.2 port 40001 cannot be reached: Connection refused (and before san: silent)",
+        "by lan, 10.0.0.2 port 40001: Connection refused (and before san: silent)",
     ),
     "every network excluded": (
         judge_path,
