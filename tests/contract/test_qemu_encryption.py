@@ -333,6 +333,24 @@ def test_a_handshake_that_is_never_answered_is_given_up_and_the_guest_lives(
     run(body, channels)
 
 
+def test_a_daemon_that_finds_a_qemu_in_such_a_handshake_gets_it_back(run: Callable[..., None]) -> None:
+    async def body(lab: Lab) -> None:
+        source = await lab.source()
+        async with mute() as uri:
+            await source.migrate(uri, lab.parameters(lab.tls("1", HOST)))
+            with pytest.raises((TimeoutError, FaultError)):
+                async with asyncio.timeout(1):
+                    await over(source)
+            await source.release()
+            found = await lab.hypervisor.adopt(lab.vm_id, lab.paths("a"))
+            assert found is not None
+            lab.instances[0] = found
+            await over(found)
+            assert (await found.run_state()).vcpus_run
+
+    run(body)
+
+
 async def over(source: Instance) -> None:
     deadline = time.monotonic() + PATIENCE
     while not (sample := await source.migration()).status.is_final:

@@ -66,6 +66,7 @@ _POLL: Final = 0.01
 _SILENT_TRANSFER: Final = 10.0  # a file that has not grown for so long will not
 _LATE_MEASUREMENT: Final = 2.0  # so much longer than asked for may a measurement of the dirty rate take
 _BETWEEN_ANSWERS: Final = 60.0  # QEMU answers once in 128 MiB while it loads
+_GREETING: Final = 3.0  # one that greets later may wait for the other end of a connection, and hear nothing
 _CANCEL_ANSWER: Final = 0.1  # a QEMU whose main loop turns answers within a millisecond
 _ANNOUNCE: Final = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds
 
@@ -82,7 +83,6 @@ class QemuInstance:
         self._rates = migration.Rates()
         self._loaded = False
         self._is_stopped = False  # by us, since the transfer began
-        self._towards = ""  # the address that memory is sent to
         self._waits_for_us = False  # all is sent but what a running guest would change
         self._told = MigrationStatus.NONE  # by the last event
         self._is_post_copy = False  # told to switch: what it waits for at the end is `enter_postcopy`
@@ -95,7 +95,14 @@ class QemuInstance:
 
     async def connect(self, deadline: float) -> None:
         """Take up the control connection; done once, by the driver."""
-        await self._monitor.connect(deadline)
+        connecting = asyncio.ensure_future(self._monitor.connect(deadline))
+        try:
+            await asyncio.wait((connecting,), timeout=_GREETING)
+            if not connecting.done():
+                await self._break_connections()
+            await connecting
+        finally:
+            connecting.cancel()
 
     @property
     def vm_id(self) -> VmId:
@@ -314,7 +321,7 @@ class QemuInstance:
         if parameters.may_throttle:
             await self.throttle(0)
         self._is_stopped = self._is_post_copy = False
-        self._towards = address
+        self._note_address(address)
         await self._monitor.execute("migrate", {"uri": address})
         self._monitor.set_busy(True)
 
@@ -381,8 +388,14 @@ class QemuInstance:
 
     async def migrate_again(self, uri: str) -> None:
         """Go on over a new connection."""
-        self._towards = migration.check_uri(uri)
-        await self._monitor.execute("migrate", {"uri": self._towards, "resume": True})
+        self._note_address(migration.check_uri(uri))
+        await self._monitor.execute("migrate", {"uri": uri, "resume": True})
+
+    def _note_address(self, address: str) -> None:
+        """Note where memory is sent to, for the next daemon too: it may find a QEMU that only waits for that."""
+        self._run_file = replace(self._run_file, sends_to=address)
+        with file_faults("it cannot be noted where memory is sent to"):
+            self._run_file.write(self._paths.run_file(self._vm_id))
 
     async def migrate_cancel(self) -> None:
         """Give the transfer up, also one over a link that takes nothing any more.
@@ -409,7 +422,7 @@ class QemuInstance:
 
     async def _break_connections(self) -> None:
         """Wake a QEMU that waits for the other end and hears nothing; raises FaultError."""
-        address = migration.tcp_address(self._towards)
+        address = migration.tcp_address(self._run_file.sends_to)
         if address is not None:
             with file_faults("the connections of QEMU to the destination cannot be broken"):
                 await asyncio.to_thread(break_connections, self.pid, *address)

@@ -44,6 +44,8 @@ class RunFile:
     control_socket: str
     serial_log: str
     incoming: bool
+    sends_to: str = ""
+    """The address that its memory was last sent to."""
 
     def write(self, path: Path) -> None:
         """Replace the file in one step; raises OSError."""
