@@ -164,6 +164,35 @@ def test_a_daemon_that_comes_back_does_not_let_the_switch_happen(run: Scenario) 
     run(body)
 
 
+def test_a_daemon_that_comes_back_before_it_waits_does_not_let_the_switch_happen_either(
+    run: Scenario, driver: str
+) -> None:
+    """QEMU does not say whether it was told to switch: it may have been, by a daemon that died at just that moment."""
+    if driver == "fake":
+        pytest.skip("a fake machine needs no word to finish, and remembers what it was told")
+
+    async def body(bench: Bench) -> None:
+        source, _, uri = await bench.pair(GUEST, SLOW)
+        await wait_beats(bench.log("a"), 20)
+        await source.migrate(uri, SLOW)
+        await wait_status(source, MigrationStatus.ACTIVE)
+        await source.stop()
+        assert (await source.migration()).status is MigrationStatus.ACTIVE
+        await source.release()
+        adopted = await bench.hypervisors["a"].adopt(bench.vm_id, bench.paths["a"])
+        assert adopted is not None
+        bench.keep("a", adopted)
+        await wait_status(adopted, MigrationStatus.PRE_SWITCHOVER, MigrationStatus.COMPLETED)
+        await asyncio.sleep(0.1)
+        assert (await adopted.migration()).status is MigrationStatus.PRE_SWITCHOVER
+        await adopted.migrate_cancel()
+        await wait_status(adopted, MigrationStatus.CANCELLED, MigrationStatus.FAILED)
+        await adopted.cont()
+        await wait_beats(bench.log("a"), 20)
+
+    run(body)
+
+
 def test_what_may_switch_may_also_finish_as_ever(run: Scenario) -> None:
     async def body(bench: Bench) -> None:
         parameters = MigrationParameters(post_copy=True)

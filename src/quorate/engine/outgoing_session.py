@@ -302,9 +302,11 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     async def _cancel_transfer(self) -> None:
         try:
             await self._instance().migrate_cancel()
-            seen = await self._instance().migration()
         except ClusterError as error:
             _log.warning("the transfer could not be cancelled", vm=self.vm.name, sentence=error.sentence)
+        try:  # one that refused may have switched to post-copy, and nobody has heard it
+            seen = await self._instance().migration()
+        except ClusterError:
             return
         if seen.status is hv.MigrationStatus.NONE:
             self.post(e.TransferCancelled("no transfer was under way"))

@@ -51,6 +51,7 @@ TELL_PAUSE = 0.1
 """Seconds between two `yours`; each one is cheap and the guest stands still meanwhile."""
 PAGES_PAUSE = 0.5
 """Seconds between two looks whether pages still get across; and between two words about a broken connection."""
+SWITCHED_AFTER_ALL = "QEMU had switched to post-copy, from where it cannot go back"
 
 
 class Phase(Enum):
@@ -220,7 +221,8 @@ def _resume(s: Outgoing, now: float) -> _Step:
     if s.image_state is Image.GONE:
         return _end(s, Outcome.IMAGE_LOST, now, e.Abandon())
     if s.transfer is Transfer.SWITCHED:
-        return _go(replace(s, outcome=Outcome.IMAGE_LOST), Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
+        lost = replace(s, outcome=Outcome.IMAGE_LOST, reason=s.reason or SWITCHED_AFTER_ALL)
+        return _go(lost, Phase.ENDING_IMAGE, now, e.EndImage(), e.WakeAfter(1.0))
     before = () if s.transfer is Transfer.COMPLETED else (e.CancelTransfer(),)
     return _go(s, Phase.RESUMING, now, *before, e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT))
 
@@ -712,6 +714,15 @@ def _on_resuming_tick(s: Outgoing, event: object, now: float) -> _Step:
     return Step(s, (e.ResumeGuest(), e.WakeAfter(SILENCE_LIMIT)))
 
 
+def _on_switched_after_all(s: Outgoing, event: object, now: float) -> _Step:
+    """The word to switch was carried out late: part of the guest is at a destination that may not run it, part is here.
+
+    What runs from here on starts from its disks: QEMU would refuse `cont` for ever.
+    """
+    switched = replace(s, transfer=Transfer.SWITCHED, pages_stopped=isinstance(event, e.PagesStopped))
+    return _resume(switched, now) if s.phase is Phase.RESUMING else Step(switched)
+
+
 def _on_lease_lapsed_while_resuming(s: Outgoing, event: object, now: float) -> _Step:
     return _settle(s, s.reason or _sentence_of(event), now)
 
@@ -808,6 +819,13 @@ _NO_WRITE: _Rules = {
     CasRefused: _late("an answer that no longer decides"),
     CasUnanswered: _late("an answer that no longer decides"),
 }
+
+
+def _switched(*phases: Phase) -> _Rules:
+    """Whoever wants the guest back may find that QEMU has switched after all."""
+    return {e.PagesFlow: _to(_on_switched_after_all, *phases), e.PagesStopped: _to(_on_switched_after_all, *phases)}
+
+
 _MOVED_ON = (_P.ENDING_IMAGE, _P.SERVING, _P.RECONNECTING)
 _SETTLE_TARGETS = (_P.SETTLING, _P.RESUMING, *_MOVED_ON, _P.ENDED, *_AFTER_STOP)
 _SERVING: _Rules = {
@@ -958,6 +976,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.SETTLING: {
         **_STOPPED,
+        **_switched(_P.SETTLING),
         **_NO_NOTES,
         **_NO_RESUME,
         CasAnswered: _to(_on_keep_answered, _P.SETTLING, _P.ENDING_IMAGE, *_ENDED_OR_RESUMING),
@@ -1005,6 +1024,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.NOTING_TAKE_BACK: {
         **_STOPPED,
+        **_switched(_P.NOTING_TAKE_BACK),
         **_SETTLED_LATE,
         **_NO_RESUME,
         **_NO_WRITE,
@@ -1018,6 +1038,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.TAKING_BACK: {
         **_STOPPED,
+        **_switched(_P.TAKING_BACK),
         **_SETTLED_LATE,
         **_NO_NOTES,
         **_NO_RESUME,
@@ -1031,6 +1052,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.RESUMING: {
         **_STOPPED,
+        **_switched(_P.ENDING_IMAGE),
         **_SETTLED_LATE,
         **_NO_NOTES,
         **_NO_WRITE,

@@ -301,8 +301,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             await self._instance().throttle(percent)
 
     async def _cancel_transfer(self) -> None:
-        try:
+        with suppress(ClusterError):
             await self._instance().migrate_cancel()
+        try:
             seen = await self._instance().migration()
         except ClusterError:
             return

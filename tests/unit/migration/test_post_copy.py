@@ -12,7 +12,7 @@ from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
 from quorate.migration.incoming import Incoming
 from quorate.migration.outgoing import Image, Outgoing, Transfer
-from quorate.migration.ownership import CasAnswered, CasKind, OwnershipRecord, SendCas
+from quorate.migration.ownership import Cas, CasAnswered, CasKind, OwnershipRecord, SendCas
 from quorate.migration.recovery import FoundIncoming, IncomingJournal, recover_incoming
 
 A, B, C = NodeId("1"), NodeId("2"), NodeId("3")
@@ -92,6 +92,29 @@ def test_a_switch_that_failed_leaves_a_guest_that_can_be_given_back_and_resumed(
     step = state.step(e.RecordSeen(BACK), 0.2)
     step = step.state.step(CasAnswered(step.state.attempt, replace(BACK, epoch=4, revision=4)), 0.3)
     assert step.state.phase is O.RESUMING
+
+
+@pytest.mark.parametrize("event", [e.PagesFlow(), e.PagesStopped("cut")], ids=str)
+@pytest.mark.parametrize("phase", [O.SETTLING, O.TAKING_BACK, O.NOTING_TAKE_BACK], ids=str)
+def test_who_wants_the_guest_back_learns_that_qemu_has_switched(phase: outgoing.Phase, event: e.Event) -> None:
+    cas = Cas(CasKind.KEEP, 1, GIFT, A, SOURCE)
+    state = source(phase, transfer=Transfer.BROKEN, pending=cas).step(event, 0.1).state
+    assert (state.phase, state.transfer) == (phase, Transfer.SWITCHED)
+    if phase is O.NOTING_TAKE_BACK:
+        state = state.step(e.TakeBackNoted(), 0.2).state
+    step = state.step(CasAnswered(state.attempt, BACK), 0.3)
+    assert step.state.phase is O.ENDING_IMAGE
+    assert e.ResumeGuest() not in step.effects
+    assert step.state.step(e.ImageEnded(), 0.4).state.outcome is outgoing.Outcome.IMAGE_LOST
+
+
+@pytest.mark.parametrize("event", [e.PagesFlow(), e.PagesStopped("cut")], ids=str)
+def test_a_guest_that_qemu_will_never_resume_starts_from_its_disks(event: e.Event) -> None:
+    step = source(O.RESUMING, record=BACK, transfer=Transfer.BROKEN).step(event, 0.1)
+    assert (step.state.phase, step.effects[0]) == (O.ENDING_IMAGE, e.EndImage())
+    step = step.state.step(e.ImageEnded(), 0.2)
+    assert step.state.outcome is outgoing.Outcome.IMAGE_LOST
+    assert "switched to post-copy" in step.state.reason
 
 
 # --- the source serves -----------------------------------------------------------------------------------------------

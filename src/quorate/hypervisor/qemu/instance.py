@@ -341,8 +341,9 @@ class QemuInstance:
         sample = await self.migration()
         self._told = sample.status
         self._waits_for_us = sample.status is MigrationStatus.PRE_SWITCHOVER
-        # Whether it was told to switch to post-copy cannot be asked. If it may have been, only the brain lets it go on.
-        self._is_post_copy = sample.status.is_postcopy or (self._waits_for_us and await self._may_postcopy())
+        # Whether it was told to switch to post-copy cannot be asked. If it may have been, only the brain lets it go on:
+        # now, or when it comes to wait.
+        self._is_post_copy = sample.status.is_postcopy or await self._may_postcopy()
         self._switch_over_if_ready()
 
     async def _may_postcopy(self) -> bool:
@@ -352,8 +353,8 @@ class QemuInstance:
 
     async def begin_postcopy(self) -> None:
         """Let the transfer switch when the guest stands."""
+        self._is_post_copy = True  # also where its answer does not come
         await self._monitor.execute("migrate-start-postcopy")
-        self._is_post_copy = True
 
     async def enter_postcopy(self) -> None:
         """Send the devices' state."""
