@@ -182,6 +182,36 @@ async def test_moves_teach_the_next_forecast(world: World) -> None:
 
 
 @cluster_test
+async def test_what_the_machine_says_of_its_own_limits_counts_under_the_policies_that_it_might_follow(
+    world: World,
+) -> None:
+    one, two = await world.form(4096, 4096)
+    guest: JsonObject = {"kind": "builtin", "dirty_bytes": 128 * MIB, "dirty_bytes_per_second": 150_000_000}
+    plain = await world.vm("plain", one, 512, guest=guest)
+    unthrottled = await world.vm(
+        "unthrottled", one, 512, guest=guest, parameters={"MigrationThrottleLimit": RegistryValue.dword(0)}
+    )
+    patient = await world.vm(
+        "patient",
+        one,
+        512,
+        guest=guest,
+        parameters={"MigrationThrottleLimit": RegistryValue.dword(0), "MigrationGapLimit": RegistryValue.dword(5000)},
+    )
+
+    async def would(vm: VirtualMachineIds, policy: str) -> tuple[str, JsonValue]:
+        one.migrations.foresight.speeds.learn(two.id, 119.8e6, between_machines=True)
+        found = await one.migrations.dry_run(vm.group, "node2", policy)
+        assert found.foretold is not None
+        told = found.foretold.to_json()
+        return json_text(told, "verdict"), told["would"]
+
+    assert await would(plain, "gentle") == ("will not converge", ["default", "must-move", "never-postcopy"])
+    assert await would(unthrottled, "gentle") == ("will not converge", ["must-move"])
+    assert (await would(patient, "default"))[0] == "converges"
+
+
+@cluster_test
 async def test_two_dry_runs_at_once_share_what_they_see(world: World) -> None:
     one, two = await world.form(1024, 1024)
     vm = await world.vm("web1", one)

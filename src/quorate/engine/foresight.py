@@ -36,7 +36,7 @@ from quorate.migration.forecast import (
     estimate_writing,
     foretell,
 )
-from quorate.migration.policy import DEFAULT_POLICY, POLICIES, Policy
+from quorate.migration.policy import DEFAULT_POLICY, Policy
 from quorate.migration.transport import Transport
 
 SHORT, LONGER, LONGEST = 0.2, 1.0, 3.0
@@ -76,6 +76,8 @@ class Proposal:
     transport: Transport
     memory: int
     policy: Policy = DEFAULT_POLICY
+    others: tuple[Policy, ...] = ()
+    """Those that it might follow instead, with the virtual machine's own limits."""
     can_post_copy: bool = False
     """The cluster allows it, and both ends can."""
 
@@ -242,7 +244,7 @@ class Foresight:
         inputs = Inputs(move.memory, seen.in_use, writing, link, outcomes)
         begin = partial(begin_copy, sockets=_sockets(move, tcp=self._context.migration_host is not None))
         forecast = await asyncio.to_thread(
-            foretell, inputs, move.start, POLICIES.values(), move.mode, begin, can_post_copy=move.can_post_copy
+            foretell, inputs, move.start, move.others, move.mode, begin, can_post_copy=move.can_post_copy
         )
         known: dict[str, JsonValue] = {
             "memory": move.memory,

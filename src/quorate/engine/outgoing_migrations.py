@@ -21,7 +21,7 @@ from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.chronicle import Chronicle
 from quorate.engine.foresight import Foresight, Foretold, Proposal
 from quorate.engine.hosted import HostedVm, to_brain
-from quorate.engine.migration_policies import policy_of
+from quorate.engine.migration_policies import policies_of, policy_of
 from quorate.engine.outgoing_news import fresh_progress
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.queue_link import QueueLink, Shown
@@ -45,7 +45,7 @@ from quorate.migration.machine_rules import (
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Transport, Way, can_post_copy, may_post_copy, plan_transport
+from quorate.migration.transport import Transport, Way, can_post_copy, plan_transport
 from quorate.peers.messages import Prepare
 
 LOOK_PATIENCE: Final = 1.0
@@ -79,10 +79,17 @@ class _Planned:
     pinned: JsonObject
     transport: Transport
     policy: Policy
+    others: tuple[Policy, ...]
+    """Those that it might have followed instead."""
+    can_post_copy: bool
+    """The cluster allows it, and both ends can."""
     drained: str = ""
     """The drain that it is made for, by id."""
-    may_post_copy: bool = False
-    """Both sides are made ready for it."""
+
+    @property
+    def may_post_copy(self) -> bool:
+        """Both sides are made ready for it."""
+        return self.can_post_copy and self.policy.post_copy
 
 
 class OutgoingMigrations(VirtualMachines):
@@ -215,10 +222,17 @@ class OutgoingMigrations(VirtualMachines):
         chosen = await self._selection(vm, snapshot, question).choose(destination)
         assert chosen.way is not None, "who was chosen has answered"
         session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
-        followed = policy_of(snapshot, group_id, policy)
-        may = may_post_copy(wishes_of(snapshot), chosen.way, followed)
-        transport = self._transport(snapshot, node, chosen.way, post_copy=may)
-        return _Planned(session, node, question.definition, question.pinned, transport, followed, may_post_copy=may)
+        followed, able = policy_of(snapshot, group_id, policy), can_post_copy(wishes_of(snapshot), chosen.way)
+        return _Planned(
+            session,
+            node,
+            question.definition,
+            question.pinned,
+            self._transport(snapshot, node, chosen.way, post_copy=able and followed.post_copy),
+            followed,
+            policies_of(snapshot, group_id),
+            can_post_copy=able,
+        )
 
     def _transport(self, snapshot: ClusterSnapshot, node: NodeId, way: Way, *, post_copy: bool = False) -> Transport:
         """Choose how memory goes to a node, with what is remembered of the link to it."""
@@ -283,15 +297,14 @@ class OutgoingMigrations(VirtualMachines):
         refusal = first_refusal(findings)
         if refusal is not None or question is None or judged.way is None:
             return DryRun(named.name, findings, None if refusal is None else refusal.error(), None)
-        wishes, followed = wishes_of(snapshot), policy_of(snapshot, group_id, policy)
-        may = may_post_copy(wishes, judged.way, followed)
-        transport = self._transport(snapshot, named.node, judged.way, post_copy=may)
-        instance, pinned = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned))
-        able = can_post_copy(wishes, judged.way)
+        followed, able = policy_of(snapshot, group_id, policy), can_post_copy(wishes_of(snapshot), judged.way)
+        transport = self._transport(snapshot, named.node, judged.way, post_copy=able and followed.post_copy)
+        instance, memory = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned)).memory_bytes
+        others = policies_of(snapshot, group_id)
         foretold = await self.foresight.look_and_foretell(
             vm,
             instance,
-            Proposal(named.node, transport, pinned.memory_bytes, followed, can_post_copy=able),
+            Proposal(named.node, transport, memory, followed, others, can_post_copy=able),
             is_moved=lambda: judge_not_moving(self.machine_state(vm)).sentence,
             is_loaded=self._what_is_copied,
         )
@@ -305,8 +318,8 @@ class OutgoingMigrations(VirtualMachines):
     async def _foretell(self, vm: HostedVm, plan: "_Planned") -> None:
         """Foretell a migration that has begun, from what is known: it waits for nothing of this."""
         memory = Pinned.from_json(json.dumps(plan.pinned)).memory_bytes
-        able = plan.may_post_copy
-        proposal = Proposal(plan.destination, plan.transport, memory, plan.policy, can_post_copy=able)
+        able = plan.can_post_copy
+        proposal = Proposal(plan.destination, plan.transport, memory, plan.policy, plan.others, can_post_copy=able)
         foretold = await self.foresight.foretell_move(vm, proposal)
         self.chronicle.foretold(plan.session, foretold.to_json())
 

@@ -9,7 +9,6 @@ from enum import IntEnum
 from typing import Final
 
 from quorate.clusapi.status import Status
-from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding
 
 MOST_CHANNELS: Final = 8
@@ -148,13 +147,8 @@ def judge_encryption(wishes: Wishes, way: Way) -> Finding:
 
 
 def can_post_copy(wishes: Wishes, way: Way) -> bool:
-    """Tell whether the cluster allows post-copy and both ends can do it; a policy has its say besides."""
+    """Tell whether the cluster allows post-copy and both ends can do it. A policy that uses it costs the channels."""
     return wishes.post_copy and not way.no_post_copy
-
-
-def may_post_copy(wishes: Wishes, way: Way, policy: Policy) -> bool:
-    """Tell whether both sides are to be made ready for post-copy: it costs all channels but one."""
-    return policy.post_copy and can_post_copy(wishes, way)
 
 
 def judge_post_copy(wishes: Wishes, way: Way) -> Finding:
