@@ -79,7 +79,7 @@ def say(sentence: str, facts: JsonObject) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> "RenderableType":
-    """A table; cells that are states are coloured."""
+    """A table; cells that are states are coloured, and those whose first line is one."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -88,8 +88,12 @@ def table(
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell, style=_MARKS.get(cell.upper().replace(" ", "_"), "")) for cell in row))
+        shown.add_row(*(Text(cell, style=_style(cell)) for cell in row))
     return shown
+
+
+def _style(cell: str) -> str:
+    return _MARKS.get(cell.partition("\n")[0].upper().replace(" ", "_"), "")
 
 
 def words(state_name: str) -> str:

@@ -83,9 +83,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     @property
     def mode(self) -> str:
         """How memory is copied, for people."""
-        if self.brain.post_copy:
-            return "post-copy"
-        return "pre-copy" if self.transport is None else f"pre-copy, {self.transport.describe()}"
+        copied = "pre-copy" if self.transport is None else f"pre-copy, {self.transport.describe()}"
+        return f"{copied}, then post-copy" if self.brain.post_copy else copied
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 

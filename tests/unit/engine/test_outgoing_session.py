@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -18,6 +18,7 @@ from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.outgoing import Outcome, Outgoing, Phase
 from quorate.migration.ownership import OwnershipRecord
+from quorate.migration.transport import Transport
 
 ONE, TWO = NodeId("1"), NodeId("2")
 IMAGE = ImageId("here")
@@ -153,5 +154,17 @@ def test_the_transfer_is_looked_at_as_soon_as_a_pass_begins() -> None:
         assert await looks() == 1
         assert rig.session.brain.phase is Phase.TRANSFER
         assert await looks() == 1, "the next one in its time"
+
+    asyncio.run(run())
+
+
+def test_the_mode_of_a_move_by_post_copy_tells_how_memory_was_sent_as_well() -> None:
+    async def run() -> None:
+        session = Rig(hv.MigrationStatus.ACTIVE, Phase.TRANSFER).session
+        assert session.mode == "pre-copy", "an earlier daemon chose how"
+        session.transport = Transport(encrypted=True, network="fast")
+        assert session.mode == "pre-copy, 1 stream, TLS, by fast"
+        session.brain = replace(session.brain, post_copy=True)
+        assert session.mode == "pre-copy, 1 stream, TLS, by fast, then post-copy"
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,14 +122,23 @@ def test_why_not_without_a_node_has_a_line_for_each(world: FakeWorld, shell: She
 # --- what was ------------------------------------------------------------------------------------------------------
 
 
-def remember(world: FakeWorld, number: int, hours: float, result: Result = Result.MOVED) -> None:
+def remember(
+    world: FakeWorld,
+    number: int,
+    hours: float,
+    result: Result = Result.MOVED,
+    mode: str = "pre-copy",
+    throttle: int = 0,
+) -> None:
     database = world.nodes[NodeId("1")].database
     group = asyncio.run(database.snapshot()).group("web1").id
     ended = NOW - timedelta(hours=hours)
     departure = Departure(
         *(group, "web1", "node1", "node2", "alice", ended, result.value),
         sentence="" if result is Result.MOVED else "it broke",
-        mode="pre-copy",
+        mode=mode,
+        policy="default",
+        throttle=throttle,
         transferred=300 << 20,
         passes=number,
         started=ended,
@@ -246,6 +256,25 @@ def test_migrations_are_listed_as_people_ask_for_them(world: FakeWorld, shell: S
     assert passes("--vm", "web9") == []
     code, _, err = shell("migrations", "--since", "tomorrow-ish")
     assert (code, "--since" in err) == (2, True)
+
+
+def test_the_table_of_migrations_says_how_each_was_made_to_end(world: FakeWorld, shell: Shell) -> None:
+    remember(world, 1, 3, mode="pre-copy, 2 channels, TLS, by fast", throttle=96)
+    remember(world, 2, 2, mode="pre-copy, 1 stream, TLS, by fast, then post-copy")
+    remember(world, 3, 1, Result.FAILED)
+    out = shell("migrations")[1]
+    assert max(map(len, out.splitlines())) <= 100
+    rows = [" ".join(row.split()) for row in re.split(r"\n(?= ?20\d\d-)", out)]
+
+    def below(number: int) -> str:
+        (found,) = [row for row in rows if f"in {number}" in row]
+        return found
+
+    assert all(word in below(1) for word in (" default ", "2 channels, TLS ", "by fast ", "held back 96 %"))
+    assert "then post-copy" in below(2)
+    assert " default " in below(3)
+    assert out.count("held back") == 1
+    assert out.count("post-copy") == 1
 
 
 def test_a_machine_that_is_gone_is_found_by_the_name_it_had(world: FakeWorld) -> None:

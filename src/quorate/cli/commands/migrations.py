@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 500
 _NEWEST: Final = 50
-_COLUMNS: Final = ("Ended (UTC)", "VM", "From", "To", "Result", "Total\nforetold", "Gap\nforetold", "Sent", "By")
+_NARROW: Final = 15
+"""Characters of a line that says how a migration went."""
+_COLUMNS: Final = (
+    *("Ended (UTC)", "VM\nasked by", "From\nto", "Result\npolicy, way"),
+    *("Total\nforetold", "Gap\nforetold", "Sent"),
+)
 _RIGHT: Final = ("Total\nforetold", "Gap\nforetold", "Sent")
 
 
@@ -22,8 +27,9 @@ def migrations(*, vm: str | None = None, since: str | None = None, limit: int | 
     """Show the live migrations that are over, oldest first: how long they took, and for how long the guest stood.
 
     The gap is measured from the command that stopped the guest to the one that let it run again, by both nodes. Below
-    stands what was foretold when the move began, and by how much that was off; --json has all of it. The cluster keeps
-    a thousand migrations of the last thirty days.
+    stands what was foretold when the move began, and by how much that was off. Below the result stand the policy, how
+    memory was sent, and by how much the guest's processors were held back, if they were; --json has all of it. The
+    cluster keeps a thousand migrations of the last thirty days.
 
     Parameters
     ----------
@@ -78,15 +84,27 @@ def _page(found: list[JsonObject]) -> "RenderableType":
 def _row(one: JsonObject) -> tuple[str, ...]:
     return (
         _ended(one),
-        json_text(one, "vm"),
-        json_text(one, "source"),
-        json_text(one, "destination"),
-        json_text(one, "result"),
+        f"{json_text(one, 'vm')}\n{json_text(one, 'asked_by')}".rstrip(),
+        f"{json_text(one, 'source')}\n{json_text(one, 'destination')}",
+        "\n".join((json_text(one, "result"), *_how(one))),
         _with_forecast(one, "seconds", "{:.2f} s", "seconds_percent", "{:+.0f}%"),
         _with_forecast(one, "gap_ms", "{:.0f} ms", "gap_ms", "{:+.0f}"),
         "" if one.get("bytes") is None else f"{output.size(json_int(one, 'bytes'))}\nin {json_int(one, 'passes')}",
-        json_text(one, "asked_by"),
     )
+
+
+def _how(one: JsonObject) -> list[str]:
+    """How it was made to end: policy, mode and throttle, in lines that are broken between them alone."""
+    held = json_int(one, "throttle")
+    way = json_text(one, "mode").removeprefix("pre-copy, ")  # each begins with it
+    parts = [*way.split(", "), f"held back {held} %" if held else ""]
+    lines: list[str] = []
+    for part in filter(None, parts):
+        if lines and len(lines[-1]) + len(part) + 2 <= _NARROW:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return [policy, *lines] if (policy := json_text(one, "policy")) else lines
 
 
 def _with_forecast(one: JsonObject, name: str, form: str, off_name: str, off_form: str) -> str:
