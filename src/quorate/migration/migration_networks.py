@@ -30,11 +30,19 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A network that is not tried: why not, and what would let it be."""
+
+    sentence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Passages:
-    """The networks in the order in which they are tried, and a sentence for each that is not."""
+    """The networks in the order in which they are tried, and those that are not."""
 
     tried: tuple[Passage, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def none_may_be_used(self) -> bool:
@@ -47,10 +55,15 @@ def order_passages(passages: Iterable[Passage], order: str, excluded: str) -> Pa
     wanted, never = _listed(order), _listed(excluded)
     tried, left_out = [], []
     for passage in passages:
+        name = passage.name
+        is_unused = not passage.is_used and _place(passage, wanted) is None
         if _place(passage, never) is not None:
-            left_out.append(f"{passage.name} is excluded by MigrationExcludeNetworks")
-        elif not passage.is_used and _place(passage, wanted) is None:
-            left_out.append(f"{passage.name} is not used by the cluster: its Role is 0")
+            besides = f", and {_use(name)}" if is_unused else ""
+            remedy = f"take {name} out of MigrationExcludeNetworks{besides}"
+            left_out.append(LeftOut(f"{name} is excluded by MigrationExcludeNetworks", remedy))
+        elif is_unused:
+            why = "is not used by the cluster, as its Role is 0, and MigrationNetworkOrder does not name it"
+            left_out.append(LeftOut(f"{name} {why}", _use(name)))
         else:
             tried.append(passage)
 
@@ -58,7 +71,11 @@ def order_passages(passages: Iterable[Passage], order: str, excluded: str) -> Pa
         place = _place(passage, wanted)
         return bool(passage.trouble), len(wanted) if place is None else place, passage.metric, passage.name
 
-    return Passages(tuple(sorted(tried, key=key)), tuple(sorted(left_out)))
+    return Passages(tuple(sorted(tried, key=key)), tuple(sorted(left_out, key=lambda one: one.sentence)))
+
+
+def _use(name: str) -> str:
+    return f'name {name} in MigrationNetworkOrder, or quorate network set "{name}" Role=1'
 
 
 def _listed(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quorate.clusapi.status import Status
+from quorate.migration.migration_networks import LeftOut
 from quorate.migration.rules import Finding
 
 CLOCK_DOUBTFUL: Final = 1.0
@@ -34,8 +35,8 @@ class PathSight:
     """The node's address there."""
     failed: tuple[str, ...] = ()
     """What became of the networks that were tried before."""
-    left_out: tuple[str, ...] = ()
-    """Why others were not tried."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Others that were not tried."""
 
 
 def judge_answer(path: PathSight) -> Finding:
@@ -56,8 +57,8 @@ def judge_path(path: PathSight) -> Finding:
         "let packets of full size reach TCP ports above 1023 of the nodes",
     )
     if not path.address and path.left_out:
-        sentence = f"no network may carry memory to {name}: {'; '.join(path.left_out)}"
-        return Finding.refuses(rule, "none left", status, sentence, "take a network out of MigrationExcludeNetworks")
+        sentence = f"no network may carry memory to {name}: {'; '.join(one.sentence for one in path.left_out)}"
+        return Finding.refuses(rule, "none left", status, sentence, "; or ".join(one.remedy for one in path.left_out))
     if not path.address:
         return Finding.warns(rule, "not known", f"{name} does not say where memory of virtual machines comes in")
     where = f"{path.network}, {path.address}" if path.network else path.address

@@ -1,9 +1,12 @@
 """Which network memory takes, by MigrationNetworkOrder, MigrationExcludeNetworks and the metrics."""
 
+from dataclasses import replace
+
 import pytest
 
 from quorate.clusapi.identity import NetworkId
 from quorate.migration.migration_networks import Passage, Passages, order_passages
+from quorate.migration.path_rules import PathSight, judge_path
 
 
 def passage(name: str, metric: int, *, trouble: str = "", is_used: bool = True) -> Passage:
@@ -44,11 +47,27 @@ def test_one_whose_end_is_down_is_tried_last_wherever_the_order_has_it() -> None
 def test_one_that_the_cluster_does_not_use_is_taken_only_if_it_is_named() -> None:
     spare = passage("spare", 5, is_used=False)
     passages = order_passages((spare, LAN), "", "")
-    assert ([one.name for one in passages.tried], passages.left_out) == (
-        ["lan"],
-        ("spare is not used by the cluster: its Role is 0",),
+    assert [one.name for one in passages.tried] == ["lan"]
+    (left_out,) = passages.left_out
+    assert (
+        left_out.sentence
+        == "spare is not used by the cluster, as its Role is 0, and MigrationNetworkOrder does not name it"
     )
     assert [one.name for one in order_passages((spare, LAN), "spare", "").tried] == ["spare", "lan"]
+
+
+def test_where_no_network_is_left_the_remedies_are_true_of_the_reasons() -> None:
+    spare = passage("spare", 5, is_used=False)
+    unused = order_passages((spare,), "", "")
+    finding = judge_path(PathSight("node2", left_out=unused.left_out))
+    assert finding.remedy == 'name spare in MigrationNetworkOrder, or quorate network set "spare" Role=1'
+    assert order_passages((spare,), "spare", "").tried, "the first"
+    assert order_passages((replace(spare, is_used=True),), "", "").tried, "the second"
+    both = order_passages((spare, LAN), "", "lan")
+    finding = judge_path(PathSight("node2", left_out=both.left_out))
+    assert finding.remedy.startswith("take lan out of MigrationExcludeNetworks; or name spare in MigrationNetworkOrder")
+    twice = order_passages((spare,), "", "spare").left_out[0].remedy
+    assert twice.startswith("take spare out of MigrationExcludeNetworks, and name spare in MigrationNetworkOrder")
 
 
 def test_only_where_networks_are_known_and_ruled_out_none_may_be_used() -> None:

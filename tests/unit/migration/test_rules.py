@@ -12,6 +12,7 @@ from quorate.clusapi.states import NodeState, VmState
 from quorate.clusapi.status import Status
 from quorate.migration.host_rules import HOST_RULES, HostQuestion, judge_host, judge_room
 from quorate.migration.machine_rules import MACHINE_RULES, MachineState, judge_machine
+from quorate.migration.migration_networks import LeftOut
 from quorate.migration.path_rules import PathSight, judge_answer, judge_clock, judge_path
 from quorate.migration.preflight import NODE_RULES, Candidate, judge_node
 from quorate.migration.rules import Finding, Verdict, first_refusal, require
@@ -299,7 +300,7 @@ WAYS: Mapping[str, tuple[Callable[[PathSight], Finding], PathSight, Verdict, int
     ),
     "every network excluded": (
         judge_path,
-        PathSight("node2", left_out=("lan is excluded by MigrationExcludeNetworks",)),
+        PathSight("node2", left_out=(LeftOut("lan is excluded by MigrationExcludeNetworks", "take it out"),)),
         REFUSES,
         5035,
         "no network may carry memory to node2: lan is excluded",
