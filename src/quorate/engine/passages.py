@@ -9,7 +9,7 @@ from quorate.cluster.network_states import InterfaceFinding
 from quorate.database.network_objects import NetworkInterfaceInfo
 from quorate.database.snapshot import TYPE_VIRTUAL_MACHINE, ClusterSnapshot
 from quorate.engine.network_picture import SeenCluster, network_findings
-from quorate.migration.migration_networks import Passage, Passages, order_passages
+from quorate.migration.migration_networks import EXCLUDE_PROPERTY, ORDER_PROPERTY, Passage, Passages, order_passages
 
 _BROKEN: Final = (NetworkInterfaceState.FAILED, NetworkInterfaceState.UNREACHABLE)
 _UNSEEN: Final = InterfaceFinding(NetworkInterfaceState.UP)
@@ -18,8 +18,8 @@ _UNSEEN: Final = InterfaceFinding(NetworkInterfaceState.UP)
 def passages_to(view: SeenCluster, snapshot: ClusterSnapshot, here: NodeId, there: NodeId) -> Passages:
     """Order the networks between two nodes as the type "Virtual Machine" says; none where no networks are known."""
     type_ = snapshot.find_resource_type(TYPE_VIRTUAL_MACHINE)
-    order = "" if type_ is None else type_.parameters.text("MigrationNetworkOrder")
-    excluded = "" if type_ is None else type_.parameters.text("MigrationExcludeNetworks")
+    order = "" if type_ is None else type_.parameters.text(ORDER_PROPERTY)
+    excluded = "" if type_ is None else type_.parameters.text(EXCLUDE_PROPERTY)
     return order_passages(_passages(view, snapshot, here, there), order, excluded)
 
 

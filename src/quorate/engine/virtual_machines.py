@@ -13,7 +13,7 @@ import structlog
 
 from quorate.clusapi.errors import ClusterError, RefusalError
 from quorate.clusapi.events import EventKind
-from quorate.clusapi.identity import GroupId
+from quorate.clusapi.identity import GroupId, NetworkId
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import Status
 from quorate.engine.admission import Admission
@@ -175,6 +175,10 @@ class VirtualMachines:
         if pinned is not None:
             running_here = vm.instance is not None
             await check_can_run(self.context.hypervisor, definition, pinned, running_here=running_here)
+
+    def networks(self) -> dict[NetworkId, str]:
+        """The names of the cluster's networks."""
+        return {network.id: network.name for network in self.context.view.snapshot.networks.values()}
 
     async def pause(self, group_id: GroupId) -> None:
         """Stop the vCPUs; the VM stays online."""

@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Protocol
 
 from quorate.clusapi.dependencies import Dependency
-from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.identity import GroupId, NetworkId, ResourceId
 from quorate.clusapi.property_lists import PropertyValue
 from quorate.clusapi.states import MigrationState, OfflineAction, ResourceState, ResourceStatus, VmState
 from quorate.clusapi.status import Status
@@ -98,6 +98,10 @@ class VirtualMachines(Protocol):
 
     async def refresh_configuration(self, group_id: GroupId) -> None:
         """Read the VM's definition again and check that this node still has what it asks for."""
+        ...
+
+    def networks(self) -> Mapping[NetworkId, str]:
+        """The names of the cluster's networks: what memory may take."""
         ...
 
     async def pause(self, group_id: GroupId) -> None:

@@ -8,10 +8,16 @@ A page on bandwidth says that the network of the cluster's own traffic comes las
 alone, as the page of the property does, so that what an administrator has set decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from quorate.clusapi.errors import CallerError
 from quorate.clusapi.identity import NetworkId
+from quorate.clusapi.status import Status
+
+ORDER_PROPERTY: Final = "MigrationNetworkOrder"
+EXCLUDE_PROPERTY: Final = "MigrationExcludeNetworks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,22 @@ def order_passages(passages: Iterable[Passage], order: str, excluded: str) -> Pa
         return bool(passage.trouble), len(wanted) if place is None else place, passage.metric, passage.name
 
     return Passages(tuple(sorted(tried, key=key)), tuple(sorted(left_out, key=lambda one: one.sentence)))
+
+
+def check_networks(name: str, text: str, known: Mapping[NetworkId, str]) -> None:
+    """Refuse a list of networks, to be set as property ``name``, that has one which there is not.
+
+    A misspelt network would be excluded by nothing, and memory would take it. ``known`` are their names by their ids.
+
+    Raises:
+        CallerError: 87, with the names that there are.
+    """
+    there = {word.casefold() for pair in known.items() for word in pair}
+    unknown = [part.strip() for part in text.split(";") if part.strip() and part.strip().casefold() not in there]
+    if unknown:
+        are = f"they are {', '.join(sorted(known.values()))}" if known else "none is known"
+        sentence = f"{name} names {' and '.join(map(repr, unknown))}, and there is no such network; {are}"
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
 
 
 def _use(name: str) -> str:

@@ -23,14 +23,16 @@ from quorate.clusapi.states import (
 )
 from quorate.clusapi.status import Status
 from quorate.hosting.contract import ControlAnswer, Parameters, PropertyScope, VirtualMachines, VmFacts
-from quorate.hosting.property_codes import PropertyRequest, answer_from_table, request_of, stored_answer
+from quorate.hosting.property_codes import PropertyRequest, answer_from_table, is_type_code, request_of, stored_answer
 from quorate.hosting.property_table import with_changes
 from quorate.hosting.resource_type import Lost, OfflineRequest, OpenedResource, ReportStatus
+from quorate.migration.migration_networks import check_networks
 from quorate.migration.policy import find_policy
 from quorate.resources.vm_properties import (
     MIGRATION_FAILURE_REASON,
     MIGRATION_PROGRESS,
     MIGRATION_STATE,
+    NETWORK_LISTS,
     OFFLINE_ACTION,
     SHUTDOWN_ACTION,
     VIRTUAL_MACHINE,
@@ -172,6 +174,18 @@ class VirtualMachine(VmType):
         if request is None:
             return answer_fact(code)
         return await self._property_control(group_id, request, data, parameters)
+
+    async def resource_type_control(self, code: int, data: bytes | None, parameters: Parameters) -> ControlAnswer:
+        """Answer the facts of the type and its private properties; a list of networks has none that there is not."""
+        if is_type_code(code) and request_of(code, PropertyScope.PRIVATE) in (
+            PropertyRequest.SET,
+            PropertyRequest.VALIDATE,
+        ):
+            changes = VIRTUAL_MACHINE_TYPE.parse_changes(data)
+            for name in NETWORK_LISTS:
+                if name in changes:
+                    check_networks(name, str(changes[name].value), self._vms.networks())
+        return await super().resource_type_control(code, data, parameters)
 
     async def _property_control(
         self, group_id: GroupId, request: PropertyRequest, data: bytes | None, parameters: Parameters

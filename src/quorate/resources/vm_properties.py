@@ -9,6 +9,7 @@ from typing import Final
 from quorate.clusapi.property_lists import PropertyFormat
 from quorate.clusapi.states import MigrationState, OfflineAction, ShutdownAction, VmResdllContext
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
+from quorate.migration.migration_networks import EXCLUDE_PROPERTY, ORDER_PROPERTY
 from quorate.migration.policy import (
     ANY_THROTTLE,
     GAP_PROPERTY,
@@ -71,10 +72,13 @@ VIRTUAL_MACHINE_CONFIGURATION: Final = PropertyTable(
 
 VIRTUAL_MACHINE_TYPE: Final = PropertyTable(
     (
-        PropertyDefinition("MigrationExcludeNetworks", _SZ, ""),  # network ids, separated by ';'
-        PropertyDefinition("MigrationNetworkOrder", _SZ, ""),  # network ids, separated by ';'
+        PropertyDefinition(EXCLUDE_PROPERTY, _SZ, ""),  # network ids, separated by ';'
+        PropertyDefinition(ORDER_PROPERTY, _SZ, ""),  # network ids, separated by ';'
         PropertyDefinition("MoveTypeThreshold", _DWORD, 2000),  # at or above this priority moves are live
     )
 )
+
+NETWORK_LISTS: Final = (EXCLUDE_PROPERTY, ORDER_PROPERTY)
+"""Properties of the type "Virtual Machine" that may only name networks that there are."""
 
 VIRTUAL_MACHINE_CONFIGURATION_TYPE: Final = PropertyTable(())

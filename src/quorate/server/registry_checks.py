@@ -15,7 +15,13 @@ from quorate.database.values import RegistryValue
 from quorate.hosting.common_properties import RESOURCE_COMMON, TYPE_COMMON
 from quorate.hosting.property_table import NO_TABLE, PropertyTable
 from quorate.hosting.registry_properties import from_registry
-from quorate.resources.vm_properties import VIRTUAL_MACHINE, VIRTUAL_MACHINE_CONFIGURATION
+from quorate.migration.migration_networks import check_networks
+from quorate.resources.vm_properties import (
+    NETWORK_LISTS,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_CONFIGURATION,
+    VIRTUAL_MACHINE_TYPE,
+)
 from quorate.server.properties.cluster import CLUSTER_COMMON, check_lease
 from quorate.server.properties.group import GROUP_COMMON
 from quorate.server.properties.group_set import GROUP_SET_COMMON
@@ -48,7 +54,10 @@ def check_value(snapshot: ClusterSnapshot, path: str, name: str, value: Registry
     if definition is None or (value is None and not definition.read_only):
         return
     found = from_registry({name: RegistryValue.sz("") if value is None else value})
-    definition.check(Property(name, (found[name],)))
+    checked = definition.check(Property(name, (found[name],)))
+    if definition.name in NETWORK_LISTS and value is not None:
+        known = {network.id: network.name for network in snapshot.networks.values()}
+        check_networks(definition.name, str(checked.value), known)
 
 
 def check_cluster(snapshot: ClusterSnapshot, changes: ValueChanges, shortest_lease: float) -> None:
@@ -67,5 +76,7 @@ def _table(snapshot: ClusterSnapshot, path: str) -> PropertyTable:
         case [kind, id_, below] if kind == keys.fold(keys.RESOURCES) and below == keys.fold(keys.PARAMETERS):
             one = snapshot.find_resource(id_)
             return NO_TABLE if one is None else _PRIVATE.get(keys.fold(one.type), NO_TABLE)
+        case [kind, id_, below] if kind == keys.fold(keys.RESOURCE_TYPES) and below == keys.fold(keys.PARAMETERS):
+            return VIRTUAL_MACHINE_TYPE if id_ == keys.fold(TYPE_VIRTUAL_MACHINE) else NO_TABLE
         case _:
             return NO_TABLE

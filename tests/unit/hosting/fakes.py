@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from quorate.clusapi.dependencies import Dependency, every, parse_dependency
 from quorate.clusapi.errors import FaultError, RefusalError
-from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.identity import GroupId, NetworkId, ResourceId
 from quorate.clusapi.states import MigrationState, OfflineAction, ResourceState, VmState
 from quorate.clusapi.status import S_OK, Status
 from quorate.hosting.contract import (
@@ -102,6 +102,7 @@ class MemoryVirtualMachines(VirtualMachines):
 
     known: dict[GroupId, VmFacts] = field(default_factory=dict)
     calls: list[tuple[object, ...]] = field(default_factory=list)
+    network_names: dict[NetworkId, str] = field(default_factory=dict)
     refusal: RefusalError | None = None  # raised by the next call that may be refused
 
     def put(self, group_id: GroupId, vm_state: VmState, migration_state: MigrationState, progress: int = 0) -> None:
@@ -134,6 +135,10 @@ class MemoryVirtualMachines(VirtualMachines):
     async def is_alive(self, group_id: GroupId) -> bool:
         """Answer whether the VM runs or is paused."""
         return self.looks_alive(group_id)
+
+    def networks(self) -> dict[NetworkId, str]:
+        """What was set."""
+        return self.network_names
 
     def facts(self, group_id: GroupId) -> VmFacts:
         """What was set; off if nothing was."""

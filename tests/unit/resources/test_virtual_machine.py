@@ -9,7 +9,7 @@ from tests.waiting import PATIENCE
 
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import RefusalError
-from quorate.clusapi.identity import GroupId, ResourceId
+from quorate.clusapi.identity import GroupId, NetworkId, ResourceId
 from quorate.clusapi.migration_input import pack_destination
 from quorate.clusapi.property_lists import (
     PropertyFormat,
@@ -342,15 +342,40 @@ def test_the_types_have_properties_of_their_own() -> None:
 
         got = parse_property_list((await ask(codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_PROPERTIES)).output)
         assert got["MoveTypeThreshold"] == 2000
-        data = pack_property_list(PropertyList.of([("MigrationNetworkOrder", PropertyFormat.SZ, "a;b")]))
+        data = pack_property_list(PropertyList.of([("MigrationNetworkOrder", PropertyFormat.SZ, "a;ID-B")]))
+        world.vms.network_names = {NetworkId("id-a"): "A", NetworkId("id-b"): "b"}
         assert (await ask(codes.CLUSCTL_RESOURCE_TYPE_SET_PRIVATE_PROPERTIES, data)).status == OK
         got = parse_property_list((await ask(codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_PROPERTIES)).output)
-        assert got["MigrationNetworkOrder"] == "a;b"
+        assert got["MigrationNetworkOrder"] == "a;ID-B"
         formats = await ask(codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_RESOURCE_PROPERTY_FMTS)
         assert parse_property_formats(formats.output)["OfflineAction"] is PropertyFormat.DWORD
         assert (await ask(codes.CLUSCTL_RESOURCE_TYPE_GET_CHARACTERISTICS)).output == struct.pack("<I", 0x80)
         names = await ask(codes.CLUSCTL_RESOURCE_TYPE_ENUM_PRIVATE_PROPERTIES, name="Virtual Machine Configuration")
         assert parse_multi_sz(names.output) == ()
+
+    vm_test(body)
+
+
+@pytest.mark.parametrize("name", ["MigrationExcludeNetworks", "migrationnetworkorder"])
+def test_a_network_that_there_is_not_is_refused_with_those_that_there_are(name: str) -> None:
+    async def body(world: World) -> None:
+        async def put(value: str, code: int) -> ControlResult:
+            data = pack_property_list(PropertyList.of([(name, PropertyFormat.SZ, value)]))
+            return await world.host.resource_type_control("Virtual Machine", code, data)
+
+        put_code = codes.CLUSCTL_RESOURCE_TYPE_SET_PRIVATE_PROPERTIES
+        assert "none is known" in (await put("fast", put_code)).sentence
+        world.vms.network_names = {NetworkId("id-fast"): "fast", NetworkId("id-lan"): "Office LAN"}
+        for code in (put_code, codes.CLUSCTL_RESOURCE_TYPE_VALIDATE_PRIVATE_PROPERTIES):
+            answer = await put("fast;ofice lan", code)
+            assert answer.status == BAD
+            assert "names 'ofice lan', and there is no such network; they are Office LAN, fast" in answer.sentence
+            for right in ("", "FAST ; office lan;", "ID-LAN"):
+                assert (await put(right, code)).status == OK
+        got = await world.host.resource_type_control(
+            "Virtual Machine", codes.CLUSCTL_RESOURCE_TYPE_GET_PRIVATE_PROPERTIES, None
+        )
+        assert parse_property_list(got.output)[name] == "ID-LAN", "what was set last"
 
     vm_test(body)
 

@@ -187,6 +187,18 @@ def test_a_value_that_a_property_may_not_have_is_refused(
     with_world(test)
 
 
+def test_a_list_of_networks_names_none_that_there_is_not() -> None:
+    async def test(world: FakeWorld) -> None:
+        key, text = "ResourceTypes\\Virtual Machine\\Parameters", "ofice\0".encode("utf-16-le")
+        for name in ("MigrationExcludeNetworks", "MigrationNetworkOrder"):
+            bad = Status.ERROR_INVALID_PARAMETER
+            assert await refused(world, "SetValue", key=key, name=name, type=SZ, data=text) == bad
+            await call(world, "SetValue", key=key, name=name, type=SZ, data=b"\0\0")
+            await call(world, "DeleteValue", key=key, name=name)
+
+    with_world(test)
+
+
 def test_the_private_namespace_is_out_of_reach() -> None:
     async def test(world: FakeWorld) -> None:
         names = {str(key["name"]) for key in (await call(world, "EnumKey", key="")).objects("keys")}
