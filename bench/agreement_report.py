@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bench import limited_link
 from bench.machine import Machine
 from bench.measured import median
-from bench.report import rewrite, table, write_records
+from bench.tables import rewrite, table, write_records
 
 if TYPE_CHECKING:
     from bench.agreement import Agreement, Attempt, Case

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.machine import Machine
 from bench.measured import median
-from bench.report import rewrite, table
+from bench.tables import rewrite, table
 
 if TYPE_CHECKING:
     from bench.forecast_accuracy import Record

@@ -5,7 +5,9 @@ import mmap
 import os
 import platform
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,10 +18,21 @@ from bench.guests import MIB
 
 QUIET: Final = 0.15
 """Share of the machine that others may use before a run."""
-_LOOK: Final = 1.0
+_LOOK: Final = 0.5
 """Seconds over which that share is measured."""
 _BLOCK: Final = 64 * MIB
 _TOUCHED: Final = 512 * MIB
+_TIMES: Final = 3
+"""How often each limit is measured; the best counts, for others only slow it."""
+_SEND: Final = """
+import socket, sys
+size, piece = int(sys.argv[2]), 1 << 20
+memory = memoryview(bytearray(b"1") * size)
+with socket.socket(fileno=int(sys.argv[1])) as to:
+    to.recv(1)
+    for offset in range(0, size, piece):
+        to.sendall(memory[offset : offset + piece])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +51,17 @@ class Machine:
     """Writing to new memory for the first time, as it comes."""
     touch_warm: float
     """The same right after it was used and freed: on a virtual host the host need not find it anew."""
+    copy_unix: float
+    """Copying memory from one process to another through a unix socket, which is how memory migrates on one machine."""
+    copy_tcp: float
+    """The same over TCP on loopback."""
     busy: float
     """Share of the machine that others used when the runs began."""
+
+    @property
+    def data_limit(self) -> float:
+        """Give what bounds the data phase of a migration from a QEMU to another one on this machine."""
+        return min(self.touch_warm, self.copy_unix)
 
     def to_json(self) -> Mapping[str, object]:
         """Write it for programs."""
@@ -58,7 +80,9 @@ def examine(accelerator: str) -> Machine:
         accelerator=accelerator,
         memcpy=_memcpy(),
         touch_fresh=_touch(),
-        touch_warm=max(_touch() for _ in range(3)),
+        touch_warm=max(_touch() for _ in range(_TIMES)),
+        copy_unix=max(_copy(*socket.socketpair()) for _ in range(_TIMES)),
+        copy_tcp=max(_copy(*_loopback()) for _ in range(_TIMES)),
         busy=busy,
     )
 
@@ -105,6 +129,27 @@ def _touch() -> float:
         for offset in range(0, _TOUCHED, mmap.PAGESIZE):
             memory[offset] = 1
         return _TOUCHED / (time.perf_counter() - began)
+
+
+def _loopback() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = socket.create_connection(server.getsockname())
+        here, _ = server.accept()
+        return there, here
+
+
+def _copy(there: socket.socket, here: socket.socket) -> float:
+    """Have another process send memory, and read it into memory that is there already."""
+    command = [sys.executable, "-c", _SEND, str(there.fileno()), str(_TOUCHED)]
+    memory = memoryview(bytearray(b"1") * _TOUCHED)
+    with here, subprocess.Popen(command, pass_fds=(there.fileno(),)):
+        there.close()
+        here.sendall(b"?")
+        got = here.recv_into(memory)
+        began, first = time.perf_counter(), got
+        while number := here.recv_into(memory[got:] or memory):
+            got += number
+        return (got - first) / (time.perf_counter() - began)
 
 
 def _processor() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from quorate.hypervisor.serial_watch import SerialWatch
+from quorate.hypervisor.serial_watch import Line, SerialWatch
 
 _BEATS_BEFORE: Final = 300
 """Beats that the guest is heard before the migration is requested."""
@@ -40,6 +40,22 @@ class Migration:
     """What speaks against the guest having lived on unharmed; empty as it should be."""
     busy: float = 0.0
     """Share of the machine that others used before the run."""
+    is_cut: bool = False
+    """It was given up after ``total``, for it did not come to an end; ``gap`` is what the guest felt until then."""
+
+    @property
+    def data_rate(self) -> float | None:
+        """Give the bytes per second that got across from the first byte until all was loaded; None: not known."""
+        if "listening" not in self.moments or "loaded" not in self.moments:
+            return None
+        return self.bytes_sent / (self.moments["loaded"] - self.moments["listening"])
+
+    @property
+    def ownership(self) -> float | None:
+        """Give what the ownership change adds to the gap: from when all is loaded until the guest may run."""
+        if "cont" not in self.moments or "loaded" not in self.moments:
+            return None
+        return max(0.0, self.moments["cont"] - self.moments["loaded"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +116,26 @@ class Observer:
         if not self._watch.wait_beats(_BEATS_BEFORE, _PATIENCE):
             raise TimeoutError("the guest is not heard")
 
-    def request(self) -> None:
-        """The migration is requested now."""
+    def request(self) -> float:
+        """The migration is requested now; give the moment."""
         self._requested = time.monotonic()
+        return self._requested
+
+    def cut(self, workload: str, way: str, number: int, after: float, told: Told) -> Migration:
+        """Say what was seen of a migration that does not come to an end."""
+        return Migration(
+            workload=workload,
+            way=way,
+            number=number,
+            total=after,
+            gap=self._longest_silence(self._requested + after),
+            handover=0.0,
+            bytes_sent=told.bytes_sent,
+            passes=told.passes,
+            faults=self._faults(),
+            busy=self._busy,
+            is_cut=True,
+        )
 
     def result(self, workload: str, way: str, number: int, tell: Callable[[], Told]) -> Migration:
         """Wait for the end, listen a little longer, and say what was seen."""
@@ -114,32 +147,40 @@ class Observer:
         gone = self._gone.at(_PATIENCE)
         time.sleep(_LISTEN_ON)
         end = max(arrived, gone)
-        report = self._watch.report(since=self._requested)
-        beats = [line for line in self._watch.lines if line.count is not None and line.at >= self._requested]
-        longest = max(b.at - a.at for a, b in pairwise(beats) if a.at <= end)
+        beats = self._beats()
         left = max(line.at for line in beats if line.source != self._destination)
         told = tell()
         moments = {name: at - self._requested for name, at in told.moments.items()}
         moments |= {"heard": arrived - self._requested, "source gone": gone - self._requested}
+        return Migration(
+            workload=workload,
+            way=way,
+            number=number,
+            total=end - self._requested,
+            gap=self._longest_silence(end),
+            handover=arrived - left,
+            bytes_sent=told.bytes_sent,
+            passes=told.passes,
+            moments=dict(sorted(moments.items(), key=lambda item: item[1])),
+            faults=self._faults(),
+            busy=self._busy,
+        )
+
+    def _beats(self) -> list[Line]:
+        return [line for line in self._watch.lines if line.count is not None and line.at >= self._requested]
+
+    def _longest_silence(self, until: float) -> float:
+        return max((after.at - last.at for last, after in pairwise(self._beats()) if last.at <= until), default=0.0)
+
+    def _faults(self) -> tuple[str, ...]:
+        report = self._watch.report(since=self._requested)
         checks = [
             (not report.missing, f"{len(report.missing)} beats are missing"),
             (not report.repeated, f"{len(report.repeated)} beats came twice"),
             (not report.interleaved, "both copies spoke"),
             (not report.other, f"the guest said {report.other[:1]}"),
         ]
-        return Migration(
-            workload=workload,
-            way=way,
-            number=number,
-            total=end - self._requested,
-            gap=longest,
-            handover=arrived - left,
-            bytes_sent=told.bytes_sent,
-            passes=told.passes,
-            moments=dict(sorted(moments.items(), key=lambda item: item[1])),
-            faults=tuple(sentence for holds, sentence in checks if not holds),
-            busy=self._busy,
-        )
+        return tuple(sentence for holds, sentence in checks if not holds)
 
     def _arrived(self) -> float:
         return next((line.at for line in self._watch.lines if line.source == self._destination), 0.0)

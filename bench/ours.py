@@ -1,4 +1,4 @@
-"""Migrations as quorate makes them: a pocket cluster, START_MIGRATION, and nothing but what its users have."""
+"""Migrations as quorate makes them: a cluster, START_MIGRATION, and nothing but what its users have."""
 
 import json
 import os
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.system.machines.machine_cluster import MachineCluster
 from tests.system.pocket_cluster import PocketCluster
 
-from bench.guests import Workload, touch_memory
+from bench.guests import Workload, touched_memory
 from bench.measured import Migration, Observer, Told
 from quorate.client.functions import ClusterResourceControl, OpenCluster, OpenClusterResource
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_START_MIGRATION
@@ -43,7 +44,7 @@ _DESTINATION_MOMENTS: Final = {
 class OurMigrations:
     """Migrates a guest there and back in a cluster that is up."""
 
-    cluster: PocketCluster
+    cluster: PocketCluster | MachineCluster
     workload: Workload
 
     @property
@@ -53,21 +54,23 @@ class OurMigrations:
 
     def create(self) -> None:
         """Make the virtual machine; it is off."""
-        self.cluster.create_vm(self.name, self.workload.to_json(), start=False)
+        self.cluster.call("CreateVirtualMachine", name=self.name, definition=self.workload.to_json(), node=NODES[0])
 
     def run(self, number: int, busy: float) -> Migration:
         """Start the guest, migrate it once, turn it off."""
-        with self._running() as facts:
+        with touched_memory(self.workload.memory_bytes) as free, self._running() as facts:
             source = json_text(facts, "node")
             destination = NODES[1 - NODES.index(source)]
-            logs = [self.cluster.serial_log(self.name, node) for node in (source, destination)]
+            logs = [
+                self._state(node) / "vms" / f"{json_text(facts, 'vm')}.serial.log" for node in (source, destination)
+            ]
             pidfd = os.pidfd_open(json_int(facts, "pid"))
             before = {node: self._log(node).stat().st_size for node in NODES}
             resource = OpenClusterResource(OpenCluster(str(self.cluster.directory)), f"Virtual Machine {self.name}")
             try:
                 with Observer(logs[0], logs[1], pidfd, busy) as observer:
                     observer.settle()
-                    touch_memory(self.workload.memory_bytes)
+                    free()
                     observer.request()
                     where = f"{destination}\0".encode("utf-16-le")
                     status, _, _ = ClusterResourceControl(resource, None, CLUSCTL_RESOURCE_VM_START_MIGRATION, where)
@@ -92,7 +95,10 @@ class OurMigrations:
             cluster.wait(lambda: cluster.vm_state(self.name) is VmState.OFF, _PATIENCE, f"{self.name} is off")
 
     def _log(self, node: str) -> Path:
-        return self.cluster.directory / "nodes" / node.removeprefix("node") / "daemon.log"
+        return self._state(node) / "daemon.log"
+
+    def _state(self, node: str) -> Path:
+        return self.cluster.directory / "nodes" / node.removeprefix("node")
 
     def _told(self, source: str, destination: str, before: Mapping[str, int]) -> Told:
         """Read what both daemons say of the migration in their logs."""

@@ -1,7 +1,8 @@
-"""Migrations as a sensible user makes them by hand with QMP: no cluster, no tuning beyond unlimited bandwidth.
+"""Migrations as people make them by hand with QMP: with QEMU's defaults, and with the limit of its bandwidth lifted.
 
-QEMU decides itself when to stop the guest (its downtime limit stays at 300 ms), starts it on the destination by itself,
-and nothing is touched beforehand. The machine, the guest and QEMU's options are those that quorate uses.
+QEMU decides itself when to stop the guest (its downtime limit stays at 300 ms) and starts it on the destination by
+itself. Memory takes one stream through a unix socket, as it takes a unix socket with quorate when both nodes are one
+machine. The machine, the guest and QEMU's options are those that quorate uses.
 """
 
 import json
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.guests import Workload, launch_request, touch_memory
+from bench.guests import Workload, launch_request, touched_memory
 from bench.measured import Migration, Observer, Told
 from quorate.clusapi.identity import VmId
 from quorate.clusapi.json_types import JsonObject, json_int, json_object
@@ -29,8 +30,14 @@ from quorate.hypervisor.qemu.process import listening_socket, spawn
 
 UNLIMITED: Final = 1 << 40
 """Bytes per second; QEMU's default is 128 MiB/s."""
-WAYS: Final = ("raw tcp", "raw unix")
+DEFAULTS: Final = "raw defaults"
+TUNED: Final = "raw tuned"
+WAYS: Final = (DEFAULTS, TUNED)
+CUT: Final = 30.0
+"""Seconds from the request after which a guest that has not been stopped is given up."""
 _PATIENCE: Final = 60.0
+_AT_ONCE: Final = 0.001
+_PIECE: Final = 1 << 16
 
 
 class Qmp:
@@ -38,9 +45,8 @@ class Qmp:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_PATIENCE)
         self._socket.connect(str(path))
-        self._lines = self._socket.makefile("rb")
+        self._received = b""
         self._events: list[JsonObject] = []
         self._read()
         self.execute("qmp_capabilities")
@@ -54,12 +60,15 @@ class Qmp:
             self._events.append(answer)
         return json_object(answer, "return") if isinstance(answer["return"], dict) else {}
 
-    def wait_event(self, name: str, status: str = "") -> float:
-        """Wait for an event (of that status), or find it among those that came; give its moment."""
+    def wait_event(self, name: str, status: str = "", until: float | None = None) -> float:
+        """Wait for an event (of that status), or find it among those that came; give its moment.
+
+        Raises TimeoutError when it has not come ``until`` then, of time.monotonic().
+        """
         looked_at = 0
         while True:
             if looked_at == len(self._events):
-                self._events.append(self._read())
+                self._events.append(self._read(until))
             event = self._events[looked_at]
             looked_at += 1
             found = json_object(event, "data").get("status", "") if "data" in event else ""
@@ -75,13 +84,16 @@ class Qmp:
 
     def close(self) -> None:
         """Hang up."""
-        self._lines.close()
         self._socket.close()
 
-    def _read(self) -> JsonObject:
-        line = self._lines.readline()
-        if not line:
-            raise RuntimeError("QEMU has ended")
+    def _read(self, until: float | None = None) -> JsonObject:
+        while b"\n" not in self._received:
+            self._socket.settimeout(_PATIENCE if until is None else max(_AT_ONCE, until - time.monotonic()))
+            piece = self._socket.recv(_PIECE)
+            if not piece:
+                raise RuntimeError("QEMU has ended")
+            self._received += piece
+        line, _, self._received = self._received.partition(b"\n")
         answer: JsonObject = json.loads(line)
         return answer
 
@@ -108,18 +120,21 @@ class RawMigrations:
     binary: str = field(default_factory=lambda: shutil.which("qemu-system-x86_64") or "")
 
     def run(self, way: str, number: int, busy: float) -> Migration:
-        """Migrate once, over TCP or over a unix socket."""
+        """Migrate once, with QEMU's defaults or tuned."""
         vm_id = VmId(str(uuid.uuid4()))
-        with self._side("source", vm_id, Fresh()) as source:
+        with touched_memory(self.workload.memory_bytes) as free, self._side("source", vm_id, Fresh()) as source:
             source.qmp.execute("cont")
             destination_paths = self._paths("destination")
             log = destination_paths.serial_log(vm_id)
             with Observer(source.log, log, source.pidfd, busy) as observer:
                 observer.settle()
-                touch_memory(self.workload.memory_bytes)
-                observer.request()
+                free()
+                until = observer.request() + CUT
                 with self._side("destination", vm_id, Incoming(prefault=False)) as destination:
-                    told = self._migrate(source, destination, way)
+                    try:
+                        told = self._migrate(source, destination, way, until)
+                    except TimeoutError:
+                        return observer.cut(self.workload.name, way, number, CUT, _sent(source, {}))
                     return observer.result(self.workload.name, way, number, lambda: told)
 
     @contextmanager
@@ -128,26 +143,22 @@ class RawMigrations:
         with self._side("alone", VmId(str(uuid.uuid4())), Fresh()) as side:
             yield side
 
-    def _migrate(self, source: Side, destination: Side, way: str) -> Told:
+    def _migrate(self, source: Side, destination: Side, way: str, until: float) -> Told:
         destination.qmp.capabilities(events=True)
-        uri = "tcp:127.0.0.1:0" if way == "raw tcp" else f"unix:{destination.paths.runtime / 'migration'}"
+        uri = f"unix:{destination.paths.runtime / 'migration'}"
         destination.qmp.execute("migrate-incoming", {"uri": uri})
-        if way == "raw tcp":
-            listening = destination.qmp.execute("query-migrate")["socket-address"]
-            assert isinstance(listening, list)
-            assert isinstance(listening[0], dict)
-            uri = f"tcp:127.0.0.1:{listening[0]['port']}"
         source.qmp.capabilities(events=True)
-        source.qmp.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
+        if way == TUNED:
+            source.qmp.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED})
         moments = {"listening": time.monotonic()}
         source.qmp.execute("migrate", {"uri": uri})
-        moments["stopped"] = source.qmp.wait_event("STOP")
+        moments["stopped"] = source.qmp.wait_event("STOP", until=until)
         moments["completed"] = source.qmp.wait_event("MIGRATION", "completed")
-        answer = json_object(source.qmp.execute("query-migrate"), "ram")
+        told = _sent(source, moments)
         source.qmp.execute("quit")
         moments["loaded"] = destination.qmp.wait_event("MIGRATION", "completed")
         moments["running"] = destination.qmp.wait_event("RESUME")
-        return Told(json_int(answer, "transferred"), json_int(answer, "dirty-sync-count"), moments)
+        return told
 
     def _paths(self, side: str) -> VmPaths:
         return VmPaths(self.directory / side, self.runtime / side)
@@ -178,6 +189,12 @@ class RawMigrations:
             os.close(pidfd)
             for path in (log, paths.rom(vm_id), control, paths.runtime / "migration"):
                 path.unlink(missing_ok=True)
+
+
+def _sent(source: Side, moments: Mapping[str, float]) -> Told:
+    """Ask the source what it has sent so far."""
+    ram = json_object(source.qmp.execute("query-migrate"), "ram")
+    return Told(json_int(ram, "transferred"), json_int(ram, "dirty-sync-count"), moments)
 
 
 def _moment(timestamp: JsonObject) -> float:
