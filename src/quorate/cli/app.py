@@ -154,6 +154,7 @@ _NOUNS: Final[Mapping[str, tuple[str, _Commands]]] = {
         "Resource types.",
         {
             "list": (f"{_C}.resource_type:list_", "List them, and whether resources of them can be made."),
+            "show": (f"{_C}.resource_type:show_", "Show one with its properties and resources."),
             "create": (f"{_C}.resource_type:create_", "Register one that a package carries out."),
             "delete": (f"{_C}.resource_type:delete_", "Delete one without resources."),
             "set": (f"{_C}.resource_type:set_", "Set properties of one: which networks memory takes, …"),

@@ -132,3 +132,16 @@ def test_the_migration_policy_of_the_cluster_and_of_a_virtual_machine(shell: She
     assert code == 2
     assert "takes gentle, default, must-move, never-postcopy; not 'brutal'" in " ".join(err.split())
     assert cluster_properties(shell)["MigrationPolicy"] == "gentle"
+
+
+def test_a_type_is_shown_with_its_properties_and_its_resources(shell: Shell) -> None:
+    found = json.loads(shell("type", "show", "virtual machine", "--json")[1])
+    assert (found["name"], found["refusal"], found["resources"]) == ("Virtual Machine", "", ["Virtual Machine web1"])
+    assert found["properties"]["IsAlivePollInterval"] > 0
+    assert found["private_properties"]["MigrationExcludeNetworks"] == ""
+    assert found["private_properties"]["MoveTypeThreshold"] == 2000
+    code, out, _ = shell("type", "show", "Virtual Machine")
+    assert code == 0
+    assert all(word in out for word in ("Virtual Machine web1", "MigrationNetworkOrder", "resources can be made"))
+    assert max(map(len, out.splitlines())) <= 100
+    assert shell("type", "show", "nope")[0] == 2

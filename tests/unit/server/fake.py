@@ -47,10 +47,11 @@ from quorate.engine.fence_agents import FenceAgents
 from quorate.engine.foresight import Foretold
 from quorate.engine.outgoing_migrations import DryRun
 from quorate.engine.selection import Judged
-from quorate.hosting.common_properties import RESOURCE_COMMON
+from quorate.hosting.common_properties import RESOURCE_COMMON, TYPE_COMMON
 from quorate.hosting.contract import ControlResult, PropertyScope
 from quorate.hosting.property_codes import PROPERTY_CODES, answer_from_table
 from quorate.hosting.property_table import PropertyDefinition, PropertyTable
+from quorate.resources.vm_properties import VIRTUAL_MACHINE_TYPE
 from quorate.server.dispatcher import Dispatcher
 from quorate.server.http import HttpFace, build_app
 from quorate.server.inspection import NodeHealth
@@ -172,7 +173,12 @@ class FakeHost:
     async def resource_type_control(
         self, type_name: str, code: int, data: bytes | None, out_size: int | None
     ) -> ControlResult:
-        """An echo of the input."""
+        """Properties of the type "Virtual Machine" by its tables, as if none was set; else an echo."""
+        scope, request = PROPERTY_CODES.get(code, (None, None))
+        if scope is not None and request is not None and type_name.casefold() == "virtual machine":
+            table = TYPE_COMMON if scope is PropertyScope.COMMON else VIRTUAL_MACHINE_TYPE
+            output = answer_from_table(request, table, {}, data, of_type=True).output
+            return ControlResult(Status.ERROR_SUCCESS, output, len(output))
         return _echo(data or b"", out_size)
 
     async def _set(self, group_id: GroupId, state: ResourceState, vm_state: VmState) -> None:

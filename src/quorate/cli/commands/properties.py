@@ -22,7 +22,7 @@ from quorate.clusapi.property_lists import (
 from quorate.clusapi.status import Status
 
 _COMMON_FORMATS, _GET_RO_COMMON, _GET_COMMON = 0x000065, 0x000055, 0x000059
-_PRIVATE_FORMATS = 0x00008D
+_PRIVATE_FORMATS, _GET_RO_PRIVATE, _GET_PRIVATE = 0x00008D, 0x00007D, 0x000081
 _VALIDATE_COMMON, _SET_COMMON = 0x000061, 0x40005E
 _VALIDATE_PRIVATE, _SET_PRIVATE = 0x000089, 0x400086
 _STORED: Final = (Status.ERROR_SUCCESS, Status.ERROR_RESOURCE_PROPERTIES_STORED)
@@ -89,6 +89,20 @@ def common_properties(target: Target) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
     for code in (_GET_RO_COMMON, _GET_COMMON):
         found.update((item.name, plain(item.value)) for item in parse_property_list(target.require(code)[1]))
+    return found
+
+
+def private_properties(target: Target) -> dict[str, JsonValue]:
+    """The private properties of an object, read-only ones first; none where nobody would tell them."""
+    found: dict[str, JsonValue] = {}
+    for code in (_GET_RO_PRIVATE, _GET_PRIVATE):
+        status, output_, _ = target.ask(code)
+        if status:
+            continue
+        try:
+            found.update((item.name, plain(item.value)) for item in parse_property_list(output_))
+        except PropertyListError:
+            continue
     return found
 
 

@@ -1,7 +1,15 @@
 """``quorate resource …``."""
 
 from quorate.cli import output
-from quorate.cli.commands.properties import Target, cell, plain, rows_of, set_properties, shown_properties
+from quorate.cli.commands.properties import (
+    Target,
+    cell,
+    plain,
+    private_properties,
+    rows_of,
+    set_properties,
+    shown_properties,
+)
 from quorate.cli.commands.tables import fact_rows, resource_rows
 from quorate.cli.session import session
 from quorate.client.blocking import BlockingClient
@@ -31,11 +39,7 @@ def show_(name: str, /) -> int:
     all_ = client.call("ListResources").objects("resources")
     facts = next((item for item in all_ if json_text(item, "id") == found.text("id")), {})
     common, why_not = shown_properties(_target(client, found.text("id")))
-    properties: dict[str, JsonValue] = {}
-    for code in () if why_not else (0x0100007D, 0x01000081):  # read-only and other private properties
-        answer = client.call("ResourceControl", resource=found.text("id"), control_code=code)
-        if answer.number("status") == Status.ERROR_SUCCESS:
-            properties.update(_properties(answer.data("output")))
+    properties = {} if why_not else private_properties(_target(client, found.text("id")))
     if session.json:
         output.print_json({**facts, "properties": common, "private_properties": properties})
         return output.EXIT_SUCCESS
