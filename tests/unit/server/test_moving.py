@@ -105,6 +105,28 @@ def test_why_not_lists_each_rule(world: FakeWorld, shell: Shell) -> None:
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_only_problems_are_shown_also_to_programs_and_without_a_node(world: FakeWorld, shell: Shell) -> None:
+    world.judged = [judged(TWO), judged(THREE, BROKEN, DOUBT)]
+
+    def rules(*words: str) -> dict[str, list[str]]:
+        nodes = json.loads(shell("why-not", "web1", *words, "--json")[1])["nodes"]
+        return {node["name"]: [finding["rule"] for finding in node["findings"]] for node in nodes}
+
+    assert rules("node3", "--problems") == {"node3": ["disks", "clock"]}
+    assert rules("node2", "--problems") == {"node2": []}
+    assert rules("--problems") == {"node3": ["disks", "clock"]}
+    assert rules() == {"node2": ["node up"], "node3": ["node up", "disks", "clock"]}
+    code, out, _ = shell("why-not", "web1", "--problems")
+    assert (code, "node2" in out, "node3: no disk" in out) == (0, False, True)
+    world.judged = [judged(TWO), judged(THREE)]
+    code, out, _ = shell("why-not", "web1", "--problems")
+    assert (code, out) == (0, 'nothing stands in the way of "web1" to any other node')
+    world.judged = []
+    assert shell("why-not", "web1", "--problems")[1] == "there is no other node"
+    world.judged = [judged(THREE, BROKEN)]
+    assert shell("why-not", "web1", "--problems", "--json")[0] == 1
+
+
 def test_why_not_without_a_node_has_a_line_for_each(world: FakeWorld, shell: Shell) -> None:
     world.judged = [judged(TWO, DOUBT), judged(THREE, BROKEN, SMALL)]
     code, out, _ = shell("why-not", "web1")

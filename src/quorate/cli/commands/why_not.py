@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from quorate.cli import output
 from quorate.cli.session import session
-from quorate.clusapi.json_types import JsonObject, json_flag, json_int, json_objects, json_text
+from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_int, json_objects, json_text
 from quorate.clusapi.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -26,23 +26,34 @@ def why_not(vm: str, node: str | None = None, /, *, problems: bool = False) -> i
     node
         The node to go to; each of the others, one line each, if left out.
     problems
-        Show only the rules that refuse or warn.
+        Show only the rules that refuse or warn; without a node, only the nodes of which one does.
     """
     answer = session.client().call("AssessMove", vm=vm, destination=node)
     nodes = answer.objects("nodes")
+    possible = any(json_flag(one, "possible") for one in nodes)
+    is_all = not problems or not nodes
+    if problems:
+        nodes = tuple(_with_problems(nodes, keep_all=node is not None))
     name, owner = answer.text("vm"), answer.text("node")
     page: RenderableType = ""
     if not session.json:
-        page = _matrix(name, owner, nodes) if node is None else _rules(name, owner, nodes[0], problems=problems)
+        page = _matrix(name, owner, nodes, is_all=is_all) if node is None else _rules(name, owner, nodes[0])
     output.show({"vm": name, "node": owner, "nodes": list(nodes)}, page)
-    possible = any(json_flag(one, "possible") for one in nodes)
     return output.EXIT_SUCCESS if possible else output.EXIT_REFUSAL
 
 
-def _rules(vm: str, owner: str, node: JsonObject, *, problems: bool) -> "RenderableType":
+def _with_problems(nodes: "Sequence[JsonObject]", *, keep_all: bool) -> "Iterator[JsonObject]":
+    """The nodes with the rules that refuse or warn; those that have none only if all are kept."""
+    for node in nodes:
+        findings: list[JsonValue] = [one for one in json_objects(node, "findings") if json_text(one, "verdict") != "ok"]
+        if findings or keep_all:
+            yield {**node, "findings": findings}
+
+
+def _rules(vm: str, owner: str, node: JsonObject) -> "RenderableType":
     from rich.console import Group
 
-    findings = [one for one in json_objects(node, "findings") if not problems or json_text(one, "verdict") != "ok"]
+    findings = json_objects(node, "findings")
     return Group(findings_table(findings), _closing(vm, owner, node)) if findings else _closing(vm, owner, node)
 
 
@@ -70,9 +81,11 @@ def _closing(vm: str, owner: str, node: JsonObject) -> str:
     return f'"{vm}" cannot be moved from {owner} to {name}: {rules}; START would answer {int(status)} {status.name}'
 
 
-def _matrix(vm: str, owner: str, nodes: tuple[JsonObject, ...]) -> "RenderableType":
+def _matrix(vm: str, owner: str, nodes: tuple[JsonObject, ...], *, is_all: bool) -> "RenderableType":
     from rich.console import Group
 
+    if not nodes and not is_all:
+        return f'nothing stands in the way of "{vm}" to any other node'
     rows = [(json_text(node, "name"), *_word(node)) for node in nodes]
     table = output.table("", ("Node", f"{vm} from {owner}", "Because"), rows)
     return Group(table, f"quorate why-not {vm} NODE shows every rule") if rows else "there is no other node"
