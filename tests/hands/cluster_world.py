@@ -300,6 +300,7 @@ class SimNode:
         await self.coordinator.close()
         await self.groups.close()
         await self.host.close()
+        await self.migrations.close()
         if release:
             for vm in self.migrations.all():
                 if vm.instance is not None:

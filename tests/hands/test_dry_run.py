@@ -212,6 +212,20 @@ async def test_what_the_machine_says_of_its_own_limits_counts_under_the_policies
 
 
 @cluster_test
+async def test_a_node_that_stops_leaves_nothing_behind_that_would_learn_from_its_moves(world: World) -> None:
+    one, two = await world.form(1024, 1024)
+    vm = await world.vm("web1", one)
+    await moved(world, vm, one, two, 1)
+
+    def learners() -> list[asyncio.Task[object]]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "what was learnt from a migration"]
+
+    await world.until(learners, patience=10.0)
+    await one.stop()
+    assert not learners()
+
+
+@cluster_test
 async def test_two_dry_runs_at_once_share_what_they_see(world: World) -> None:
     one, two = await world.form(1024, 1024)
     vm = await world.vm("web1", one)

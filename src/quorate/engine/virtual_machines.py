@@ -49,6 +49,13 @@ class VirtualMachines:
 
     # --- which VMs there are ---------------------------------------------------------------------------------------
 
+    async def close(self) -> None:
+        """End what is done besides: nothing that runs is touched, and no migration."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def all(self) -> tuple[HostedVm, ...]:
         """Every VM of this node."""
         return tuple(self._vms.values())

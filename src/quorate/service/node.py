@@ -303,6 +303,7 @@ class Node:
         self._membership.close()
         await self._groups.close()
         await self._host.close()
+        await self._migrations.close()
         await self._host_news.close()
         for vm in self._migrations.all():
             if vm.instance is not None:
