@@ -238,6 +238,7 @@ def _cold_run(value: bytes) -> bytes:
         migration_progress=0,
         saved_image=None,
         saved_path=None,
+        paused=False,
         sentence="restored from a backup",
     )
     states = dict.fromkeys(run.resource_states, int(ResourceState.OFFLINE))

@@ -82,6 +82,8 @@ class VmRunState:
     """Bytes per second that got across in its last live migration; 0: not measured. Older versions lack it."""
     last_dirty_rate: int = 0
     """Bytes per second that its guest dirtied meanwhile."""
+    paused: bool = False
+    """Its user wants its processors to stand, also after it was saved and restored. Older versions lack it."""
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def to_json(self) -> Document:
@@ -97,12 +99,14 @@ class VmRunState:
             "migration_progress": self.migration_progress,
             "last_rate": self.last_rate,
             "last_dirty_rate": self.last_dirty_rate,
+            "paused": self.paused,
         }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read what ``to_json`` wrote. Raises FaultError when it is damaged."""
-        fields = Fields("a VM's run state", {"migration_progress": 0, "last_rate": 0, "last_dirty_rate": 0, **value})
+        lacking = {"migration_progress": 0, "last_rate": 0, "last_dirty_rate": 0, "paused": False}
+        fields = Fields("a VM's run state", {**lacking, **value})
         return cls(
             vm_state=fields.number("vm_state"),
             migration_state=fields.number("migration_state"),
@@ -113,6 +117,7 @@ class VmRunState:
             migration_progress=fields.number("migration_progress"),
             last_rate=fields.number("last_rate"),
             last_dirty_rate=fields.number("last_dirty_rate"),
+            paused=fields.flag("paused"),
             extra=fields.rest(),
         )
 

@@ -23,7 +23,7 @@ from quorate.database.group_configuration import GroupConfiguration
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.context import EngineContext
-from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states
+from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states, vm_in_state
 from quorate.engine.supervised import spawn
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor.contract import Instance
@@ -302,7 +302,7 @@ class HostedVm(OwnedGroup):
 
         def change(run: RunState) -> RunState:
             vm = run.vm if run.vm is not None else VmRunState(vm_state=VmState.OFF)
-            return replace(run, vm=more(replace(vm, vm_state=int(state), sentence=sentence)))
+            return replace(run, vm=more(vm_in_state(vm, state, sentence)))
 
         return change, (event,)
 

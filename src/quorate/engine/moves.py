@@ -87,12 +87,14 @@ class Moves:
             raise RefusalError(Status.ERROR_CLUSTER_GROUP_QUEUED, sentence)
         vm = migrations.find(group_id)
         live = vm is not None and vm.state is VmState.RUNNING
-        if live and vm_context is None:
+        if vm is not None and vm.state in (VmState.RUNNING, VmState.PAUSED) and vm_context is None:
             vm_context = default_move_type(await self._context.database.snapshot(), group_id)
-        if live and vm_context is VmResdllContext.LIVE_MIGRATION:
-            name = None if wanted is None else self._context.name_of(wanted)
-            await migrations.start_migration(group_id, name)
-            return Status.ERROR_IO_PENDING
+        if vm_context is VmResdllContext.LIVE_MIGRATION:
+            if live:
+                name = None if wanted is None else self._context.name_of(wanted)
+                await migrations.start_migration(group_id, name)
+                return Status.ERROR_IO_PENDING
+            vm_context = VmResdllContext.SAVE  # one that is paused loses nothing by standing, and nothing of its memory
         if group_id in migrations.outgoing or group_id in self.moving:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being moved: wait, or cancel that")
         destination = self._choose(owned, wanted)

@@ -2,7 +2,8 @@
 
 Every start begins with an answered write of ownership of our own (R1), under one incarnation of a held lease (R2). A
 saved image is taken off the record before the guest that was restored from it may run: its disks are newer from then
-on, and the image is never resumed again (I5), whatever becomes of this daemon.
+on, and the image is never resumed again (I5), whatever becomes of this daemon. Who was paused when he was saved is
+paused when he is restored, wherever that is.
 """
 
 import asyncio
@@ -66,6 +67,7 @@ class Power:
     async def _start(self, vm: HostedVm, definition: VmDefinition, pinned: Pinned | None, report: Report) -> None:
         saved = Path(vm.vm.saved_path) if vm.vm.saved_path and vm.vm.saved_image else None
         image = vm.vm.saved_image if saved is not None and vm.vm.saved_image else self._context.new_image()
+        stands = saved is not None and vm.vm.paused
         progress = _Checkpoints(report)
         progress.next(f"starting {vm.name}")
         before = vm.state
@@ -75,15 +77,17 @@ class Power:
         try:
             instance = await self._launch(vm, definition, pinned, image, saved, progress)
             vm.check_ours("the start")
-            await let_run(self._context, instance, vm.name, "the start", incarnation, new=True)
+            if not stands:
+                await let_run(self._context, instance, vm.name, "the start", incarnation, new=True)
         except asyncio.CancelledError:
             await self._on_start_failed(vm, before, image, saved, "the start was ended")
             raise
         except ClusterError as error:
             await self._on_start_failed(vm, before, image, saved, f"did not start: {error.sentence}")
             raise
-        how = "restored" if saved is not None else "started"
-        await vm.set_state(VmState.RUNNING, f"{how} on {self._context.node_name}")
+        if not stands:
+            how = "restored" if saved is not None else "started"
+            await vm.set_state(VmState.RUNNING, f"{how} on {self._context.node_name}")
         if saved is not None:
             await asyncio.to_thread(_remove, saved)  # to free some GiB takes its time
 
@@ -112,7 +116,12 @@ class Power:
         vm.instance = await self._context.hypervisor.launch(request, progress.moved(f"restoring {vm.name}"))
         self._watch(vm, vm.instance)
         if saved is not None:
-            await self._land(lambda: vm.set_saved(VmState.STARTING, "restored", None, None), progress)
+            state, sentence = VmState.STARTING, "restored"
+            if (
+                vm.vm.paused
+            ):  # in one write: what is off the record as an image must not be taken for one that is to run
+                state, sentence = VmState.PAUSED, f"restored on {self._context.node_name}, and paused as it was"
+            await self._land(lambda: vm.set_saved(state, sentence, None, None), progress)
         return vm.instance
 
     async def _on_start_failed(

@@ -251,6 +251,9 @@ class _Recovery:
             await vm.set_state(VmState.SAVED if vm.vm.saved_image else VmState.OFF, "not running")
         elif vm.state is not VmState.PAUSED and state is not hv.RunState.UNKNOWN:
             # Stopped, or not yet run, by a daemon that did not live to finish what it wanted.
+            if vm.vm.paused:
+                await vm.set_saved(VmState.PAUSED, "found by the restarted daemon, and paused as it was", None, None)
+                return
             if vm.vm.saved_image is not None:  # restored from it: off the record before the guest may run (I5)
                 await vm.set_saved(vm.state, "restored", None, None)
             await vm.run_on(instance, "going on after the restart of the daemon")

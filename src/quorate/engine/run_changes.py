@@ -49,6 +49,23 @@ def _forget_standstill(run: RunState, states: Mapping[ResourceId, ResourceState]
     return replace(run, status_information=run.status_information & ~STANDSTILL, failover=failover)
 
 
+def vm_in_state(vm: VmRunState, state: VmState, sentence: str) -> VmRunState:
+    """Its VmState is this from now on; whether its user wants it paused goes with it.
+
+    The wish outlives saving and restoring, also by a daemon that does not live to see the end of it. It ends when the
+    guest runs, when somebody lets it run, and with its memory. Not everything that stands was paused: one that could
+    not be saved stands as well if it could not be let run again.
+    """
+    match state:
+        case VmState.PAUSING:
+            paused = True
+        case VmState.RUNNING | VmState.RESUMING | VmState.OFF:
+            paused = False
+        case _:
+            paused = vm.paused
+    return replace(vm, vm_state=int(state), sentence=sentence, paused=paused)
+
+
 # --- migrations ------------------------------------------------------------------------------------------------------
 
 
@@ -74,11 +91,9 @@ def run_after_destination(
     match kind:
         case CasKind.MARK:
             done = replace(
-                vm,
-                vm_state=int(VmState.RUNNING),
+                vm_in_state(vm, VmState.RUNNING, PAGES_MISSING if pages_missing else ""),
                 migration_state=int(MigrationState.MOVE if pages_missing else MigrationState.NO_MIGRATION),
                 migration_failure_reason=0,
-                sentence=PAGES_MISSING if pages_missing else "",
                 migration_progress=99 if pages_missing else 100,
             )
             return replace(
@@ -178,7 +193,7 @@ def _after_death(state: ResourceState, run: RunState) -> ResourceState:
 def _vm_after_death(vm: VmRunState, sentence: str) -> VmRunState:
     """Off, unless a saved image is what counts; a migration that was under way has failed."""
     state = VmState.SAVED if vm.saved_image is not None else VmState.OFF
-    after = replace(vm, vm_state=int(state), sentence=sentence)
+    after = vm_in_state(vm, state, sentence)
     if MigrationState(vm.migration_state).is_under_way:
         after = replace(after, migration_state=int(MigrationState.FAILURE), migration_failure_reason=E_FAIL)
     return after

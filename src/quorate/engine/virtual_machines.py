@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -25,6 +26,9 @@ from quorate.engine.power import Power
 from quorate.engine.supervised import spawn
 from quorate.hosting.contract import Report, VmFacts
 from quorate.hypervisor import contract as hv
+
+_ALIVE: Final = (hv.RunState.RUNNING, hv.RunState.PAUSED, hv.RunState.SAVING, hv.RunState.POSTMIGRATE)
+"""A guest that is in one of these has lost nothing: the last is one that stands after it was sent, and can go on."""
 
 _log = structlog.get_logger("vm")
 
@@ -157,7 +161,7 @@ class VirtualMachines:
         if vm.is_fetching:  # while its guest waits for a page its QEMU answers nobody, and must not be ended for that
             return not vm.instance.is_gone
         try:
-            return await vm.instance.run_state() in (hv.RunState.RUNNING, hv.RunState.PAUSED, hv.RunState.SAVING)
+            return await vm.instance.run_state() in _ALIVE
         except ClusterError:
             return False
 
@@ -192,7 +196,12 @@ class VirtualMachines:
         async with self.hold(group_id) as vm:
             instance = self._running(vm, VmState.RUNNING)
             await vm.set_state(VmState.PAUSING, "pausing")
-            await instance.stop()
+            try:
+                await instance.stop()
+            except ClusterError as error:
+                # Whether it stands is not known: as a paused one it can be resumed, whichever it is.
+                await vm.set_state(VmState.PAUSED, f"not known to stand: {error.sentence}: resume it")
+                raise
             await vm.set_state(VmState.PAUSED, "paused")
 
     async def resume(self, group_id: GroupId) -> None:

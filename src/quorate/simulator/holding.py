@@ -13,7 +13,7 @@ from quorate.database.contract import StoreUnavailable
 from quorate.database.move_records import MoveWrite, QueuedWrite
 from quorate.database.records import Ownership, RunState, Versioned, VmRunState
 from quorate.engine.hosted import to_brain, to_database
-from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states
+from quorate.engine.run_changes import WAITING_IN_QUEUE, run_with_states, vm_in_state
 from quorate.migration.ownership import Cas, CasAnswered, CasKind, CasRefused, CasUnanswered
 from quorate.simulator.brains import Hand
 from quorate.simulator.instance import Instance, let_run
@@ -189,12 +189,14 @@ class Held:
 
     async def set_state(self, state: VmState, sentence: str = "") -> None:
         """Write VmState; a silent database hears of it later."""
-        await self.tell(lambda run: _with_vm(run, lambda vm: replace(vm, vm_state=int(state), sentence=sentence)))
+        await self.tell(lambda run: _with_vm(run, lambda vm: vm_in_state(vm, state, sentence)))
 
     async def set_saved(self, state: VmState, image: ImageId | None, path: str | None) -> None:
         """Write which saved image may be resumed; it has landed when this returns. Raises RefusalError, FaultError."""
         await self.write(
-            lambda run: _with_vm(run, lambda vm: replace(vm, vm_state=int(state), saved_image=image, saved_path=path))
+            lambda run: _with_vm(
+                run, lambda vm: replace(vm_in_state(vm, state, vm.sentence), saved_image=image, saved_path=path)
+            )
         )
 
     def migration_change(self, state: MigrationState, reason: int, sentence: str) -> Change:

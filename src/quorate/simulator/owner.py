@@ -311,6 +311,7 @@ class Owner:
         """Restore the saved image, if there is one, else start from the disks."""
         daemon = self.daemon
         saved = held.vm.saved_image
+        stands = saved is not None and held.vm.paused
         image = saved if saved is not None else daemon.world.new_image()
         await wait_for_guard(daemon)
         incarnation = daemon.keeper.incarnation
@@ -323,13 +324,16 @@ class Owner:
             self.watch(held, held.instance)
             held.check_ours()
             if saved is not None:
-                await self._land(held, lambda: held.set_saved(VmState.STARTING, None, None))
-            await let_run(daemon, held.instance, incarnation, new=True)
+                state = VmState.PAUSED if stands else VmState.STARTING
+                await self._land(held, lambda: held.set_saved(state, None, None))
+            if not stands:
+                await let_run(daemon, held.instance, incarnation, new=True)
         except ClusterError:
             await self._on_start_failed(held, before, saved)
             raise
         daemon.world.counts.starts += 1
-        await held.set_state(VmState.RUNNING)
+        if not stands:
+            await held.set_state(VmState.RUNNING)
 
     async def _on_start_failed(self, held: Held, before: VmState, saved: object) -> None:
         ran = held.instance is not None and not await _stands(held.instance)

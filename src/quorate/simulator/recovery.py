@@ -216,6 +216,9 @@ class _Recovery:
             await self._end(instance)
             await held.set_state(VmState.SAVED if held.vm.saved_image else VmState.OFF)
         elif held.state is not VmState.PAUSED and state is not hv.RunState.UNKNOWN:
+            if held.vm.paused:
+                await held.set_saved(VmState.PAUSED, None, None)
+                return
             if held.vm.saved_image is not None:
                 await held.set_saved(held.state, None, None)
             await held.run_on(instance)

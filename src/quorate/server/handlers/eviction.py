@@ -25,6 +25,7 @@ from quorate.database.member_records import EvictedNode
 from quorate.database.members import Eviction
 from quorate.database.records import Lease, Ownership, RunState, Versioned
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo
+from quorate.engine.run_changes import vm_in_state
 from quorate.server import lookup, view
 from quorate.server.call import Call, done
 
@@ -135,7 +136,7 @@ def _run_of_heir(run: RunState, heir: NodeId) -> RunState:
     vm = run.vm
     if vm is not None:
         state = VmState.OFF if vm.saved_image is None else VmState.SAVED
-        vm = replace(vm, vm_state=int(state), migration_state=int(MigrationState.NO_MIGRATION))
+        vm = replace(vm_in_state(vm, state, vm.sentence), migration_state=int(MigrationState.NO_MIGRATION))
     states = dict.fromkeys(run.resource_states, int(ResourceState.OFFLINE))
     return replace(run, default_owner=heir, resource_states=states, vm=vm)
 
