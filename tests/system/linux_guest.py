@@ -22,7 +22,11 @@ from quorate.clusapi.json_types import JsonObject
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _KERNELS: Final = _ROOT / "build" / "kernel"
-_RECORDER: Final = Path(__file__).with_name("guest") / "recorder.c"
+_GUESTS: Final = Path(__file__).with_name("guest")
+RECORDER: Final = _GUESTS / "recorder.c"
+"""It writes records, and says which of them are durable."""
+ACTOR: Final = _GUESTS / "actor.c"
+"""It shuts itself down, starts anew or crashes when its disk says so."""
 _COMPILER: Final = ("gcc", "-std=gnu17", "-O2", "-static", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
 _MODULES: Final = ("virtio_pci", "virtio_blk")
 _APPEND: Final = "console=ttyS0 quiet panic=1 oops=panic no_timer_check"  # a busy host is late with the timer
@@ -42,20 +46,20 @@ class LinuxGuest:
     kernel: Path
     initrd: Path
 
-    def definition(self, name: str, disk: Path, memory: str = "256M") -> JsonObject:
+    def definition(self, name: str, disk: Path, memory: str = "256M", format_: str = "qcow2") -> JsonObject:
         """The definition of a VM that runs it."""
         guest = {"kind": "kernel", "kernel": str(self.kernel), "initrd": str(self.initrd), "append": _APPEND}
-        return {"name": name, "memory": memory, "guest": guest, "disks": [{"volume": str(disk), "format": "qcow2"}]}
+        return {"name": name, "memory": memory, "guest": guest, "disks": [{"volume": str(disk), "format": format_}]}
 
 
-def build_guest(directory: Path) -> LinuxGuest:
-    """Compile the init and pack it with the modules that it needs."""
+def build_guest(directory: Path, source: Path = RECORDER) -> LinuxGuest:
+    """Compile an init and pack it with the modules that it needs."""
     kernels = sorted(_KERNELS.glob("vmlinuz-*"))
     assert kernels, f"there is no kernel in {_KERNELS}: scripts/setup test fetches one"
     kernel = kernels[-1]
     modules = _modules(_KERNELS / "lib" / "modules" / kernel.name.removeprefix("vmlinuz-"))
-    init = directory / "recorder"
-    subprocess.run((*_COMPILER, "-o", init, _RECORDER), check=True)
+    init = directory / source.stem
+    subprocess.run((*_COMPILER, "-o", init, source), check=True)
     order = "".join(f"{name}\n" for name, _ in modules).encode()
     entries = [
         _entry("dev", stat.S_IFDIR | 0o755),

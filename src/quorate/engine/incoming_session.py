@@ -82,6 +82,8 @@ class IncomingSession(Session[Incoming, i.Event]):
         """Awaited when the guest runs here by the record, while pages of it are missing."""
         self.vm: HostedVm | None = None
         """Since then: the VM as this node has it."""
+        self.guest_ended: hv.GuestShutdown | hv.GuestPanicked | None = None
+        """What the guest did to itself here before this node had it."""
         self.taking_on = asyncio.Lock()
         self._unsubscribe: Callable[[], None] = lambda: None
         if instance is not None:
@@ -121,6 +123,8 @@ class IncomingSession(Session[Incoming, i.Event]):
                 self.post(i.ImageExited(sentence))
             case hv.Speaking():
                 self._spawn(self._look_again())
+            case hv.GuestShutdown(by_guest=True) | hv.GuestPanicked():
+                self.guest_ended = event
             case _:
                 pass
 

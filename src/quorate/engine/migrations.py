@@ -206,8 +206,15 @@ class Migrations(OutgoingMigrations):
                 done, state=MigrationState.MOVE, percent=99, phase="fetching pages", sentence=PAGES_MISSING
             )
             session.vm = vm
-            self.take_on(vm)
-            await self.on_arrived(vm)
+            await self._take_on_arrived(vm, session)
+
+    async def _take_on_arrived(self, vm: HostedVm, session: IncomingSession) -> None:
+        """Have a VM that runs here; what its guest did to itself while nobody had it is seen to now."""
+        ended = session.guest_ended
+        self.take_on(vm)
+        await self.on_arrived(vm)
+        if ended is not None and vm.instance is not None:
+            self.on_instance_event(vm, vm.instance, ended)
 
     async def _end_fetching(self, session: IncomingSession, vm: HostedVm) -> None:
         """No page is missing any more, or what is missing will not come."""
@@ -273,8 +280,7 @@ class Migrations(OutgoingMigrations):
                     await self._end_fetching(session, fetched)
                 case IncomingOutcome.RUNS:
                     vm = await self._hosted_after(session)
-                    self.take_on(vm)
-                    await self.on_arrived(vm)
+                    await self._take_on_arrived(vm, session)
                     spawn(self._tasks, self._look_after(session), f"how {session.name} is after its migration")
                 case IncomingOutcome.IMAGE_LOST | IncomingOutcome.NOT_ARRIVED:
                     vm = await self._hosted_after(session)

@@ -233,7 +233,8 @@ class VirtualMachines:
                 f"{vm.name} is {vm.state.name.lower()}, and must be {wanted.name.lower()} for this",
             )
         if vm.progress.is_running:
-            raise RefusalError(Status.ERROR_INVALID_STATE, f"{vm.name} is being migrated: cancel that first")
+            sentence = f"{vm.name} is being migrated: wait for that, or cancel it as long as that can be"
+            raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
         return vm.instance
 
     # --- watching --------------------------------------------------------------------------------------------------
@@ -242,21 +243,22 @@ class VirtualMachines:
         """Hear what becomes of a VM's QEMU."""
         vm.incarnation = self.context.lease.incarnation
 
-        def on_event(event: hv.InstanceEvent) -> None:
-            match event:
-                case hv.GuestShutdown(by_guest=True) if vm.group not in self._stopping:
-                    # QEMU stays until it is ended, so that a daemon that was away can still tell what happened.
-                    self._shut_down_by_guest.add(vm.group)
-                    instance.kill()
-                case hv.GuestPanicked():
-                    _log.warning("the guest has crashed", vm=vm.name)
-                    instance.kill()
-                case hv.Exited(_, sentence) if vm.instance is instance:
-                    self._on_exited(vm, sentence)
-                case _:
-                    pass
+        instance.subscribe(lambda event: self.on_instance_event(vm, instance, event))
 
-        instance.subscribe(on_event)
+    def on_instance_event(self, vm: HostedVm, instance: hv.Instance, event: hv.InstanceEvent) -> None:
+        """Do what follows from what a VM's QEMU has told."""
+        match event:
+            case hv.GuestShutdown(by_guest=True) if vm.group not in self._stopping:
+                # QEMU stays until it is ended, so that a daemon that was away can still tell what happened.
+                self._shut_down_by_guest.add(vm.group)
+                instance.kill()
+            case hv.GuestPanicked():
+                _log.warning("the guest has crashed", vm=vm.name)
+                instance.kill()
+            case hv.Exited(_, sentence) if vm.instance is instance:
+                self._on_exited(vm, sentence)
+            case _:
+                pass
 
     def _on_exited(self, vm: HostedVm, sentence: str) -> None:
         """The QEMU of a VM of ours is gone; while a migration is under way its brain decides what that means."""
