@@ -383,10 +383,11 @@ class World:
         resource: Mapping[str, RegistryValue] | None = None,
         parameters: Mapping[str, RegistryValue] | None = None,
         guest: JsonObject | str = "builtin",
+        nics: Sequence[JsonObject] = (),
     ) -> VirtualMachineIds:
         """Make a virtual machine of so many MiB, with group, resource and private properties, and bring it online."""
         ids = self.admin.new_vm_ids()
-        asked = {"name": name, "memory": memory * MIB, "guest": guest}
+        asked = {"name": name, "memory": memory * MIB, "guest": guest, "nics": list(nics)}
         definition = complete_definition(parse_definition(json.dumps(asked)), ids.vm_id)
         await self.admin.create_virtual_machine(
             name,

@@ -1,10 +1,13 @@
-"""What a guest does by itself while it is copied: it shuts down, crashes, or starts anew."""
+"""What a guest does by itself while it is copied: it shuts down, crashes, or starts anew; how long it is announced."""
 
+import asyncio
+
+import pytest
 from tests.hands.cluster_world import SimNode, World, cluster_test
 
 from quorate.clusapi.states import MigrationState, VmState
 from quorate.database.cluster_database import VirtualMachineIds
-from quorate.hypervisor.fake import FakeMachine
+from quorate.hypervisor.fake import FakeInstance, FakeMachine
 
 
 async def copied(world: World) -> tuple[SimNode, SimNode, VirtualMachineIds, FakeMachine]:
@@ -61,3 +64,32 @@ async def test_a_guest_that_starts_anew_while_it_is_copied_is_copied_on(world: W
     await world.until(lambda: vm.group not in one.migrations.outgoing)
     assert await world.owner(vm.group) == two.id
     assert one.machine(vm.vm_id) is None
+
+
+@cluster_test
+async def test_a_guest_that_has_arrived_is_announced_until_somebody_sends_to_it(world: World) -> None:
+    one, two = await world.form(1024, 1024)
+    card = {"kind": "tap", "target": "tap0", "mac": "52:54:00:12:34:56"}
+    vm = await world.vm("web1", one, nics=(card, {"kind": "user"}))
+    told: list[object] = []
+    seen = asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        announce = FakeInstance.announce
+
+        async def count(self: FakeInstance) -> None:
+            told.append(self)
+            await announce(self)
+
+        async def listen(self: FakeInstance, addresses: frozenset[str], seconds: float) -> frozenset[str]:
+            assert addresses == {card["mac"]}, "nobody can send to a card of a private network"
+            if len(told) < 3:
+                return frozenset()
+            seen.set()
+            return addresses
+
+        patch.setattr(FakeInstance, "announce", count)
+        patch.setattr(FakeInstance, "heard", listen)
+        await one.migrations.start_migration(vm.group, "node2")
+        await world.until(seen.is_set)
+        await world.until(lambda: not any("announcements" in task.get_name() for task in two.migrations._tasks))
+    assert len(told) == 3

@@ -19,6 +19,7 @@ from quorate.clusapi.status import E_FAIL, Status
 from quorate.cluster.failover import GiverWord
 from quorate.database.contract import StoreUnavailable
 from quorate.database.snapshot import ClusterSnapshot
+from quorate.engine.announcements import addresses_of, announce_until_seen
 from quorate.engine.chronicle import Chronicle
 from quorate.engine.foresight import Foresight
 from quorate.engine.host_check import judge_this_host
@@ -215,6 +216,22 @@ class Migrations(OutgoingMigrations):
         await self.on_arrived(vm)
         if ended is not None and vm.instance is not None:
             self.on_instance_event(vm, vm.instance, ended)
+        spawn(self._tasks, self._announce_on(vm), f"the announcements of {vm.name}")
+
+    async def _announce_on(self, vm: HostedVm) -> None:
+        """Announce one that has arrived until it is seen there, unless it leaves before."""
+        instance = vm.instance
+        try:
+            definition, _ = await self.power.definition(vm)
+        except ClusterError as error:
+            _log.warning("it is not known whom to announce", vm=vm.name, sentence=error.sentence)
+            return
+
+        def is_here() -> bool:
+            return self.find(vm.group) is vm and vm.instance is instance and vm.group not in self.outgoing
+
+        if instance is not None:
+            await announce_until_seen(instance, vm.name, addresses_of(definition), is_here)
 
     async def _end_fetching(self, session: IncomingSession, vm: HostedVm) -> None:
         """No page is missing any more, or what is missing will not come."""

@@ -441,6 +441,13 @@ class Instance(Protocol):
         """Tell the network where the guest's MAC addresses are now."""
         ...
 
+    async def heard(self, addresses: frozenset[str], seconds: float) -> frozenset[str] | None:
+        """Listen for frames to these MAC addresses (lower case, with colons) until each has got one, or for so long.
+
+        Answers those that have got one; None, at once, where nobody may listen.
+        """
+        ...
+
     async def release(self) -> None:
         """Let go of the process without harming it: another daemon may adopt it.
 

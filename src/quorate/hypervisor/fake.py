@@ -335,6 +335,11 @@ class FakeInstance:
         """There is no network to tell."""
         await self._spoken()
 
+    async def heard(self, addresses: frozenset[str], seconds: float) -> frozenset[str] | None:
+        """There is no network to listen to."""
+        await self._spoken()
+        return None
+
     async def release(self) -> None:
         """Let go of the machine; it goes on."""
         self._released = True

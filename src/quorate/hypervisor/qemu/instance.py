@@ -59,6 +59,7 @@ from quorate.hypervisor.qemu.memory_sight import (
 )
 from quorate.hypervisor.qemu.monitor import Monitor
 from quorate.hypervisor.qemu.process import ProcessHandle, RunFile, owner_of
+from quorate.hypervisor.qemu.tap_ear import heard_by, taps_of
 from quorate.hypervisor.subscribers import Subscribers
 from quorate.hypervisor.whole_files import file_faults, partial_file, sync_into_place
 
@@ -227,6 +228,12 @@ class QemuInstance:
     async def announce(self) -> None:
         """Have the network cards announce their addresses."""
         await self._monitor.execute("announce-self", _ANNOUNCE)
+
+    async def heard(self, addresses: frozenset[str], seconds: float) -> frozenset[str] | None:
+        """Listen at QEMU's taps."""
+        if self._process.is_gone:
+            raise HypervisorGone(self._vm_id, "its QEMU is gone")
+        return await heard_by(taps_of(self.pid), addresses, seconds)
 
     # --- the process ---
 
