@@ -270,6 +270,15 @@ MACHINES: Final = (
         control_code=codes.CLUSCTL_RESOURCE_VM_START_MIGRATION,
         in_buffer=pack_sz("nowhere"),
     ),
+    *(
+        step(
+            "ResourceControl",
+            resource=VM,
+            control_code=codes.CLUSCTL_RESOURCE_VM_START_MIGRATION,
+            in_buffer=pack_sz("nowhere") + pack_sz("") + pack_sz(limit),
+        )
+        for limit in ("200", "fast")
+    ),
     step("EvictNode", node="node1"),
     step(
         "ResourceControl",
@@ -280,7 +289,8 @@ MACHINES: Final = (
     ),
     step("GetMigrationProgress", vm="vm1"),
     step("AssessMove", vm="vm1", destination="nobody"),
-    step("ForecastMove", vm="vm1", destination="nobody"),  # what it measures differs on each face
+    step("ForecastMove", vm="vm1", destination="nobody", bandwidth_limit=5),  # what it measures differs on each face
+    step("ForecastMove", vm="vm1", destination="nobody", bandwidth_limit=1 << 21),
     step("AssessMove", vm="vm1", destination="node2"),
     step("ListMigrations", vm="nobody"),  # what is remembered has its own times on each face
     step("GetResourceState", resource=VM),

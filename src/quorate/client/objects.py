@@ -286,13 +286,14 @@ class VirtualMachine(Group):
         """Everything about it."""
         return (await self.client.call("GetVirtualMachine", vm=self.id)).json("virtual_machine")
 
-    async def start_migration(self, node: str | None = None, policy: str = "") -> Migration:
+    async def start_migration(self, node: str | None = None, policy: str = "", bandwidth_limit: int = 0) -> Migration:
         """Start a live migration and return once it is accepted. Raises ClusterError when it is not.
 
         Without a node the cluster takes the best one. ``policy`` names a migration policy for this once, such as
-        ``must-move``; without one it is the virtual machine's, or the cluster's.
+        ``must-move``; without one it is the virtual machine's, or the cluster's. The smallest of ``bandwidth_limit``
+        (MiB/s, 0 for none) and theirs holds.
         """
-        target = pack_destination(node, policy)
+        target = pack_destination(node, policy, bandwidth_limit)
         await self._control(CLUSCTL_RESOURCE_VM_START_MIGRATION, target)
         return Migration(self.client, self.id)
 
@@ -311,12 +312,20 @@ class VirtualMachine(Group):
         answer = await self.client.call("AssessMove", vm=self.id, destination=node)
         return answer.objects("nodes")
 
-    async def forecast_migration(self, node: str | None = None, policy: str = "") -> JsonObject:
+    async def forecast_migration(
+        self, node: str | None = None, policy: str = "", bandwidth_limit: int = 0
+    ) -> JsonObject:
         """Tell how a live migration would go; nothing is begun. Raises ClusterError as `start_migration` would.
 
         Of ForecastMove: {verdict, policy, mode, seconds, gap_ms, passes, bytes, …}, or {absent}: why it is not known.
         """
-        answer = await self.client.call("ForecastMove", vm=self.id, destination=node, policy=policy or None)
+        answer = await self.client.call(
+            "ForecastMove",
+            vm=self.id,
+            destination=node,
+            policy=policy or None,
+            bandwidth_limit=bandwidth_limit or None,
+        )
         if status := answer.number("status"):
             raise error_from_status(status, answer.text("sentence"))
         return answer.json("forecast")

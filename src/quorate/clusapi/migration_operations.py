@@ -31,6 +31,7 @@ MIGRATION_OPERATIONS: Final[tuple[Operation, ...]] = (
         (
             _VM,
             Field("destination", _T.TEXT, "to this node; absent: to the one that START would choose", optional=True),
+            Field("bandwidth_limit", _T.U32, "with no more than so many MiB/s; absent, 0: no limit", optional=True),
             Field(
                 "policy", _T.TEXT, "under this migration policy; absent: as the VM or the cluster says", optional=True
             ),

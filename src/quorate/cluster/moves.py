@@ -65,6 +65,8 @@ class Move:
     """Of the live migration, where it was given when the move was asked for."""
     policy: str = ""
     """Of the live migration, where one was named when the move was asked for."""
+    bandwidth_limit: int = 0
+    """MiB/s of the live migration, where a limit was named when the move was asked for; 0: none was."""
     drain: str = ""
     """The drain that it belongs to, by id."""
     parks: bool = False

@@ -31,6 +31,7 @@ class MoveRecord:
     begun_at: float | None = None
     session: str = ""
     policy: str = ""
+    bandwidth_limit: int = 0
     drain: str = ""
     parks: bool = False
     status: int = 0
@@ -52,6 +53,7 @@ class MoveRecord:
             "begun_at": self.begun_at,
             "session": self.session,
             "policy": self.policy,
+            "bandwidth_limit": self.bandwidth_limit,
             "drain": self.drain,
             "parks": self.parks,
             "status": self.status,
@@ -63,7 +65,8 @@ class MoveRecord:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read it. Raises FaultError when it is damaged or newer than this program."""
-        fields = Fields("an entry of the queue", parse_document(data, cls.VERSION, "an entry of the queue"))
+        found = parse_document(data, cls.VERSION, "an entry of the queue")
+        fields = Fields("an entry of the queue", {"bandwidth_limit": 0, **found})
         return cls(
             source=NodeId(fields.text("source")),
             cause=fields.text("cause"),
@@ -74,6 +77,7 @@ class MoveRecord:
             begun_at=fields.optional_duration("begun_at"),
             session=fields.text("session"),
             policy=fields.optional("policy", str) or "",  # entries of an earlier version have none
+            bandwidth_limit=fields.number("bandwidth_limit"),
             drain=fields.text("drain"),
             parks=fields.flag("parks"),
             status=fields.number("status"),

@@ -22,6 +22,7 @@ from quorate.database.migration_history import PastMigration, Result
 from quorate.engine.context import EngineContext
 from quorate.engine.hosted import HostedVm
 from quorate.engine.link_probe import FRESH, KnownSpeeds, Speed, try_speed
+from quorate.engine.transports import MIB
 from quorate.hypervisor.contract import Instance
 from quorate.hypervisor.guest_model import FIRST_LOOK, GuestModel, TransferModel, socket_bytes
 from quorate.migration.convergence import Convergence
@@ -226,6 +227,7 @@ class Foresight:
         writing, how = _writing(vm, seen)
         link, tried = self._link(move.node, past)
         if link is not None and (limit := move.transport.max_bandwidth):
+            tried += f", held to {limit / MIB:g} MiB/s" if link.high > limit else ""
             link = Range(min(limit, link.low), min(limit, link.likely), min(limit, link.high))
         lacking = [
             sentence

@@ -45,7 +45,7 @@ from quorate.migration.machine_rules import (
 from quorate.migration.outgoing import Outcome, Outgoing
 from quorate.migration.policy import Policy
 from quorate.migration.rules import Finding, first_refusal, require
-from quorate.migration.transport import Transport, Way, can_post_copy, plan_transport
+from quorate.migration.transport import Transport, Way, Wishes, can_post_copy, plan_transport
 from quorate.peers.messages import Prepare
 
 LOOK_PATIENCE: Final = 1.0
@@ -151,7 +151,9 @@ class OutgoingMigrations(VirtualMachines):
 
     # --- START and CANCEL ------------------------------------------------------------------------------------------
 
-    async def start_migration(self, group_id: GroupId, destination: str | None, policy: str = "") -> None:
+    async def start_migration(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> None:
         """Check what START checks from "VmState is 2" on; return when the migration is accepted."""
         vm = self.get(group_id)
         if vm.lock.locked():
@@ -159,8 +161,8 @@ class OutgoingMigrations(VirtualMachines):
         async with self.hold(group_id):
             require(judge_machine(replace(self.machine_state(vm), busy=False)))
             instance = self._running_instance(vm)
-            plan = await self._plan(group_id, destination, policy)
-            await self._accept(vm, instance, plan, policy)
+            plan = await self._plan(group_id, destination, policy, bandwidth_limit)
+            await self._accept(vm, instance, plan, policy, bandwidth_limit)
 
     async def carry(self, move: Move) -> None:
         """Migrate a virtual machine whose move has begun; return when it is under way.
@@ -173,7 +175,8 @@ class OutgoingMigrations(VirtualMachines):
         async with self.hold(move.group):
             instance = self._running_instance(vm)
             name = self.context.name_of(move.destination)
-            plan = replace(await self._plan(move.group, name, move.policy), drained=_drained(move))
+            plan = await self._plan(move.group, name, move.policy, move.bandwidth_limit)
+            plan = replace(plan, drained=_drained(move))
             if move.session:
                 plan = replace(plan, session=SessionId(move.session))
             self.chronicle.asked(plan.session, move)
@@ -213,7 +216,7 @@ class OutgoingMigrations(VirtualMachines):
         assert vm.instance is not None, "what runs has a process"
         return vm.instance
 
-    async def _plan(self, group_id: GroupId, destination: str | None, policy: str) -> "_Planned":
+    async def _plan(self, group_id: GroupId, destination: str | None, policy: str, bandwidth_limit: int) -> "_Planned":
         """Choose where to, and ask whether that can be. Raises ClusterError as the START table says."""
         snapshot = await self.context.database.snapshot()
         vm = self.get(group_id)
@@ -222,22 +225,23 @@ class OutgoingMigrations(VirtualMachines):
         chosen = await self._selection(vm, snapshot, question).choose(destination)
         assert chosen.way is not None, "who was chosen has answered"
         session, node = SessionId(str(uuid.uuid4())), chosen.candidate.node
-        followed, able = policy_of(snapshot, group_id, policy), can_post_copy(wishes_of(snapshot), chosen.way)
+        followed, wishes = policy_of(snapshot, group_id, policy), wishes_of(snapshot, group_id, bandwidth_limit)
+        able = can_post_copy(wishes, chosen.way)
         return _Planned(
             session,
             node,
             question.definition,
             question.pinned,
-            self._transport(snapshot, node, chosen.way, post_copy=able and followed.post_copy),
+            self._transport(wishes, node, chosen.way, post_copy=able and followed.post_copy),
             followed,
             policies_of(snapshot, group_id),
             can_post_copy=able,
         )
 
-    def _transport(self, snapshot: ClusterSnapshot, node: NodeId, way: Way, *, post_copy: bool = False) -> Transport:
+    def _transport(self, wishes: Wishes, node: NodeId, way: Way, *, post_copy: bool) -> Transport:
         """Choose how memory goes to a node, with what is remembered of the link to it."""
         link = self.links.speed(node, self.foresight.speeds.of(node))
-        return plan_transport(wishes_of(snapshot), replace(way, link=link), post_copy=post_copy)
+        return plan_transport(wishes, replace(way, link=link), post_copy=post_copy)
 
     async def _question(self, vm: HostedVm, snapshot: ClusterSnapshot) -> Question:
         """What other nodes are asked about a VM. Raises RefusalError 5023: it was never started."""
@@ -271,7 +275,9 @@ class OutgoingMigrations(VirtualMachines):
 
     # --- what would be ---------------------------------------------------------------------------------------------
 
-    async def dry_run(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
+    async def dry_run(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> DryRun:
         """Find out what START would answer, and if it would begin, how the migration would go.
 
         Raises:
@@ -297,8 +303,9 @@ class OutgoingMigrations(VirtualMachines):
         refusal = first_refusal(findings)
         if refusal is not None or question is None or judged.way is None:
             return DryRun(named.name, findings, None if refusal is None else refusal.error(), None)
-        followed, able = policy_of(snapshot, group_id, policy), can_post_copy(wishes_of(snapshot), judged.way)
-        transport = self._transport(snapshot, named.node, judged.way, post_copy=able and followed.post_copy)
+        followed, wishes = policy_of(snapshot, group_id, policy), wishes_of(snapshot, group_id, bandwidth_limit)
+        able = can_post_copy(wishes, judged.way)
+        transport = self._transport(wishes, named.node, judged.way, post_copy=able and followed.post_copy)
         instance, memory = self._running_instance(vm), Pinned.from_json(json.dumps(question.pinned)).memory_bytes
         others = policies_of(snapshot, group_id)
         foretold = await self.foresight.look_and_foretell(
@@ -329,7 +336,9 @@ class OutgoingMigrations(VirtualMachines):
             kind, vm.group, sentence, before=self.context.node_name, after=name, cause=plan.session
         )
 
-    async def _accept(self, vm: HostedVm, instance: hv.Instance, plan: "_Planned", policy: str) -> None:
+    async def _accept(
+        self, vm: HostedVm, instance: hv.Instance, plan: "_Planned", policy: str, bandwidth_limit: int
+    ) -> None:
         """Make it known, durably, and let it begin if there is a place. Nothing has changed if this raises."""
         name = self.context.name_of(plan.destination)
         move = Move(
@@ -340,6 +349,7 @@ class OutgoingMigrations(VirtualMachines):
             destination=plan.destination,
             session=plan.session,
             policy=policy,
+            bandwidth_limit=bandwidth_limit,
         )
 
         def shown(written: Move) -> Shown:

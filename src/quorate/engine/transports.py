@@ -5,14 +5,23 @@ import time
 from typing import Final
 
 from quorate.clusapi.addresses import TCP, tcp_place
-from quorate.clusapi.identity import NodeId
+from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.json_types import JsonObject, JsonValue, json_flag, json_float, json_int, json_text
 from quorate.database.snapshot import ClusterSnapshot
 from quorate.engine.context import EngineContext
 from quorate.engine.link_probe import Speed
 from quorate.hypervisor.transfer import MigrationTls
 from quorate.migration.path_rules import PathSight
-from quorate.migration.transport import OLD_VERSION, Compression, Encryption, Transport, Way, Wishes
+from quorate.migration.transport import (
+    BANDWIDTH_PROPERTY,
+    OLD_VERSION,
+    Compression,
+    Encryption,
+    Transport,
+    Way,
+    Wishes,
+    smallest_limit,
+)
 
 MIB: Final = 1 << 20
 ENOUGH: Final = 32 * MIB
@@ -21,16 +30,24 @@ LATELY: Final = 3600.0
 """Seconds for which it does."""
 
 
-def wishes_of(snapshot: ClusterSnapshot) -> Wishes:
-    """What the cluster's properties say; a value that this version does not know is the strictest."""
+def wishes_of(snapshot: ClusterSnapshot, group: GroupId | None = None, bandwidth_limit: int = 0) -> Wishes:
+    """What the cluster's properties say; a value that this version does not know is the strictest.
+
+    Of the bandwidth limits, in MiB/s, the smallest holds: that of the call, of the ``group``'s virtual machine, of the
+    cluster.
+    """
     properties = snapshot.cluster.properties
+    resource = None if group is None else snapshot.vm_resource(group)
+    own = 0 if resource is None else resource.parameters.number(BANDWIDTH_PROPERTY)
+    max_bandwidth, whose = smallest_limit(bandwidth_limit, own, properties.number(BANDWIDTH_PROPERTY))
     encryption = properties.number("MigrationEncryption", Encryption.WHERE_POSSIBLE)
     return Wishes(
         encryption=Encryption(min(encryption, Encryption.ALWAYS)),
         compression=Compression(
             min(properties.number("MigrationCompression", Compression.WHERE_FASTER), Compression.ALWAYS)
         ),
-        max_bandwidth=properties.number("MigrationBandwidthLimit") * MIB,
+        max_bandwidth=max_bandwidth,
+        limited_by=whose,
         post_copy=properties.number("MigrationPostCopy") == 1,
     )
 

@@ -80,11 +80,14 @@ class VirtualMachines(Protocol):
         """What is known of the VM now."""
         ...
 
-    async def start_migration(self, group_id: GroupId, destination: str | None, policy: str = "") -> None:
+    async def start_migration(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> None:
         """Check everything from "VmState is 2" on and return when the migration is accepted, not when it is done.
 
         ``destination`` is a node's name, already known to be well-formed; None means the best node. ``policy`` is the
-        name of a migration policy that there is; empty: as the virtual machine or the cluster says.
+        name of a migration policy that there is; empty: as the virtual machine or the cluster says. The smallest of
+        ``bandwidth_limit`` (MiB/s) and theirs holds; 0 is none.
         """
         ...
 

@@ -26,6 +26,10 @@ CLEARLY_FASTER: Final = 1.5
 """Times the link's speed, from which on compressing is worth a processor: memory shrinks to a half, as a rule."""
 
 
+BANDWIDTH_PROPERTY: Final = "MigrationBandwidthLimit"
+"""Of the cluster and of a virtual machine: MiB/s that one migration takes, 0: no limit. The smallest of all holds."""
+_MIB: Final = 1 << 20
+
 OLD_VERSION: Final = "its version does not know it"
 """Why a node cannot do what it says nothing of."""
 
@@ -58,6 +62,8 @@ class Wishes:
     compression: Compression = Compression.WHERE_FASTER
     max_bandwidth: int = 0
     """Bytes per second for one migration; 0: as fast as it goes."""
+    limited_by: str = ""
+    """Whose limit that is, for people."""
     post_copy: bool = False
     """The cluster's property MigrationPostCopy: policies that allow post-copy may use it."""
 
@@ -112,7 +118,7 @@ class Transport:
         if self.compressed:
             words.append("zstd")
         if self.max_bandwidth:
-            words.append(f"at most {self.max_bandwidth / (1 << 20):g} MiB/s")
+            words.append(f"at most {self.max_bandwidth / _MIB:g} MiB/s")
         if self.network:
             words.append(f"by {self.network}")
         return ", ".join(words)
@@ -128,8 +134,22 @@ def plan_transport(wishes: Wishes, way: Way, *, post_copy: bool = False) -> Tran
     compressed, why_compressed = _choose_compression(wishes.compression, way, channels)
     reasons = [why_channels, why_encrypted, why_compressed]
     if wishes.max_bandwidth:
-        reasons.append(f"MigrationBandwidthLimit is {wishes.max_bandwidth / (1 << 20):g} MiB/s")
+        reasons.append(f"at most {wishes.max_bandwidth / _MIB:g} MiB/s: {wishes.limited_by or BANDWIDTH_PROPERTY}")
     return Transport(channels, encrypted, compressed, wishes.max_bandwidth, way.address, way.network, tuple(reasons))
+
+
+def smallest_limit(asked: int, own: int, of_cluster: int) -> tuple[int, str]:
+    """Give the bandwidth limit that holds, in bytes per second, and whose it is; all come in MiB/s, 0 for none.
+
+    The smallest holds: whoever sets one has a link to spare, and none of the others knows of it.
+    """
+    limits = (
+        (asked, "this migration was asked for so"),
+        (own, f"{BANDWIDTH_PROPERTY} of the virtual machine"),
+        (of_cluster, f"{BANDWIDTH_PROPERTY} of the cluster"),
+    )
+    limit, whose = min((one for one in limits if one[0]), key=lambda one: one[0], default=(0, ""))
+    return limit * _MIB, whose
 
 
 def judge_encryption(wishes: Wishes, way: Way) -> Finding:

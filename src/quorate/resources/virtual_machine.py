@@ -11,7 +11,7 @@ from typing import Final
 from quorate.clusapi import control_codes as codes
 from quorate.clusapi.errors import CallerError, ClusterError, RefusalError
 from quorate.clusapi.identity import GroupId, ResourceId
-from quorate.clusapi.migration_input import split_destination
+from quorate.clusapi.migration_input import check_bandwidth_limit, split_destination
 from quorate.clusapi.property_lists import PropertyFormat, PropertyValue, parse_sz
 from quorate.clusapi.states import (
     MigrationState,
@@ -210,25 +210,35 @@ _OFFLINE_PENDING: Final = ResourceState.OFFLINE_PENDING
 _OFF: Final = frozenset({VmState.OFF, VmState.SAVED})
 
 
-def parse_destination(data: bytes | None) -> tuple[str | None, str]:
-    """The destination of START_MIGRATION and the policy that it names; None, without an input buffer: the best node.
+def parse_destination(data: bytes | None) -> tuple[str | None, str, int]:
+    """The destination of START_MIGRATION, the policy and the limit (MiB/s) that it names; None: the best node.
 
-    The policy is our own: a second text with its NUL may follow the first, which may then be empty, for the best node.
+    Policy and limit are our own: a second text with its NUL may follow the first, and a third the second. What goes
+    before the last may then be empty: the best node, no policy.
 
     Raises CallerError 87 for odd length, no text, no NUL at the end, a NUL inside, no UTF-16, more than 255 characters
-    and for a policy that there is not.
+    for a policy that there is not, and for a limit that is no number.
     """
     if data is None:
-        return None, ""
-    first, policy = split_destination(data)
-    if policy is not None:
+        return None, "", 0
+    found = split_destination(data)
+    policy, limit = found.policy, found.bandwidth_limit
+    if policy is not None and (policy or limit is None):
         find_policy(policy)
-    name = parse_sz(first, may_be_empty=policy is not None)
-    if len(first) // 2 - 1 > LONGEST_NODE_NAME:
-        length = len(first) // 2 - 1
+    name = parse_sz(found.node, may_be_empty=policy is not None)
+    if len(found.node) // 2 - 1 > LONGEST_NODE_NAME:
+        length = len(found.node) // 2 - 1
         sentence = f"the destination has {length} characters; a node's name has at most {LONGEST_NODE_NAME}"
         raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
-    return name or None, policy or ""
+    return name or None, policy or "", 0 if limit is None else _parse_limit(limit)
+
+
+def _parse_limit(text: str) -> int:
+    """A bandwidth limit, in MiB/s. Raises CallerError 87."""
+    if not (text.isascii() and text.isdigit() and int(text[:20])):
+        sentence = f"a bandwidth limit is a number of MiB/s, in digits; {text!r} is none"
+        raise CallerError(Status.ERROR_INVALID_PARAMETER, sentence)
+    return check_bandwidth_limit(int(text[:20]))
 
 
 def _parse_offline_action(data: bytes | None) -> OfflineAction:

@@ -6,6 +6,7 @@ a choice of ours is behind a number, the row says so.
 
 from typing import Final
 
+from quorate.clusapi.migration_input import MOST_BANDWIDTH
 from quorate.clusapi.property_lists import PropertyFormat
 from quorate.clusapi.states import MigrationState, OfflineAction, ShutdownAction, VmResdllContext
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
@@ -18,6 +19,7 @@ from quorate.migration.policy import (
     POLICY_PROPERTY,
     THROTTLE_PROPERTY,
 )
+from quorate.migration.transport import BANDWIDTH_PROPERTY
 
 _SZ: Final = PropertyFormat.SZ
 _DWORD: Final = PropertyFormat.DWORD
@@ -44,6 +46,7 @@ VIRTUAL_MACHINE: Final = PropertyTable(
             maximum=VmResdllContext.LIVE_MIGRATION,
             also=frozenset({FOLLOW_CLUSTER_RULE}),
         ),
+        PropertyDefinition(BANDWIDTH_PROPERTY, _DWORD, 0, maximum=MOST_BANDWIDTH),  # ours: MiB/s, 0 none of its own
         PropertyDefinition(MIGRATION_FAILURE_REASON, _DWORD, 0, read_only=True),
         PropertyDefinition(GAP_PROPERTY, _DWORD, 0, maximum=LONGEST_GAP_MS),  # ours: milliseconds, 0 as the policy says
         PropertyDefinition(POLICY_PROPERTY, _SZ, "", choices=("", *POLICIES)),  # ours: empty as the cluster says

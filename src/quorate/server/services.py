@@ -265,7 +265,9 @@ class NodeServices(Protocol):
         """How every rule of START stands for a node (by name), or for all others; CallerError 5042, 87."""
         ...
 
-    async def forecast_move(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
+    async def forecast_move(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> DryRun:
         """How a migration would go; CallerError 5042, 87; RefusalError 5023 when one has begun meanwhile."""
         ...
 

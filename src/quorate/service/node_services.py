@@ -241,9 +241,11 @@ class Services:
         """How every rule of START stands for a node, or for all others."""
         return await self._migrations.why_not(group_id, destination)
 
-    async def forecast_move(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
+    async def forecast_move(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> DryRun:
         """How a migration would go."""
-        return await self._migrations.dry_run(group_id, destination, policy)
+        return await self._migrations.dry_run(group_id, destination, policy, bandwidth_limit)
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:
         """Remove what this node keeps of a VM that is off or saved; its disks stay."""

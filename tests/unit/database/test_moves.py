@@ -17,7 +17,7 @@ from quorate.database.moves import DrainWrite
 from quorate.database.values import RegistryValue
 
 ONE, TWO = NodeId("1"), NodeId("2")
-MOVE = MoveRecord(ONE, "drain", 12.5, 4, "waiting", TWO, drain="d", sentence="it leaves")
+MOVE = MoveRecord(ONE, "drain", 12.5, 4, "waiting", TWO, bandwidth_limit=200, drain="d", sentence="it leaves")
 DRAIN = DrainRecord(
     "d",
     12.0,

@@ -144,9 +144,11 @@ class MemoryVirtualMachines(VirtualMachines):
         """What was set; off if nothing was."""
         return self.known.get(group_id, OFF)
 
-    async def start_migration(self, group_id: GroupId, destination: str | None, policy: str = "") -> None:
+    async def start_migration(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> None:
         """Accept, when the VM runs and no migration is under way."""
-        self._note("start_migration", group_id, destination, *([policy] if policy else []))
+        self._note("start_migration", group_id, destination, *(one for one in (policy, bandwidth_limit) if one))
         facts = self.facts(group_id)
         if facts.vm_state is not VmState.RUNNING or facts.migration_state.is_under_way:
             raise RefusalError(Status.ERROR_INVALID_STATE, "the VM does not run, or migrates already")

@@ -3,7 +3,7 @@
 import pytest
 
 from quorate.clusapi.errors import CallerError
-from quorate.clusapi.migration_input import pack_destination, split_destination
+from quorate.clusapi.migration_input import MigrationInput, pack_destination, split_destination
 from quorate.clusapi.property_lists import pack_sz
 from quorate.migration.policy import DEFAULT_POLICY, POLICIES, find_policy, policy_in_effect
 
@@ -51,5 +51,9 @@ def test_a_call_without_a_policy_is_packed_as_the_contract_has_it() -> None:
     for node in ("node2", ""):
         packed = pack_destination(node, "gentle")
         assert packed is not None
-        assert split_destination(packed) == (pack_sz(node), "gentle")
-    assert split_destination(pack_sz("node2")) == (pack_sz("node2"), None)
+        assert split_destination(packed) == MigrationInput(pack_sz(node), "gentle")
+        for policy in ("gentle", ""):
+            packed = pack_destination(node, policy, 200)
+            assert packed is not None
+            assert split_destination(packed) == MigrationInput(pack_sz(node), policy, "200")
+    assert split_destination(pack_sz("node2")) == MigrationInput(pack_sz("node2"))

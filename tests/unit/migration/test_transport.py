@@ -14,6 +14,7 @@ from quorate.migration.transport import (
     Wishes,
     judge_encryption,
     plan_transport,
+    smallest_limit,
 )
 
 LOCAL = Way("node2", over_tcp=False, processors=2)
@@ -82,9 +83,30 @@ def test_post_copy_takes_one_stream_and_says_why() -> None:
 
 def test_it_is_said_in_a_few_words_and_each_choice_has_its_reason() -> None:
     way = Way("node2", over_tcp=True, encrypts=True, processors=2, address="192.0.2.7", network="fast")
-    transport = plan_transport(Wishes(max_bandwidth=64 << 20), way)
+    transport = plan_transport(Wishes(max_bandwidth=64 << 20, limited_by="somebody says so"), way)
     assert transport.describe() == "2 channels, TLS, at most 64 MiB/s, by fast"
     assert (transport.address, len(transport.reasons)) == ("192.0.2.7", 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "of_cluster", "limit", "whose"),
+    [
+        (0, 0, 0, 0, ""),
+        (0, 0, 500, 500, "of the cluster"),
+        (0, 200, 500, 200, "of the virtual machine"),
+        (0, 500, 200, 200, "of the cluster"),
+        (100, 200, 500, 100, "was asked for so"),
+        (900, 200, 500, 200, "of the virtual machine"),
+        (900, 0, 0, 900, "was asked for so"),
+    ],
+)
+def test_the_smallest_bandwidth_limit_that_is_set_holds(
+    asked: int, own: int, of_cluster: int, limit: int, whose: str
+) -> None:
+    found, said = smallest_limit(asked, own, of_cluster)
+    assert (found, whose in said) == (limit << 20, True)
+    transport = plan_transport(Wishes(max_bandwidth=found, limited_by=said), WIRE)
+    assert any(whose in reason and f"at most {limit} MiB/s" in reason for reason in transport.reasons) is bool(limit)
 
 
 SLOW = replace(WIRE, processors=8, idle=4.0, compression=300e6, link=118e6)

@@ -105,7 +105,13 @@ BAD_DESTINATIONS = {
     "too long": pack_sz("n" * 256),
     "no such policy": pack_destination("node2", "Default"),
     "a policy of no characters": pack_sz("node2") + pack_sz(""),
-    "a third text": pack_sz("node2") + pack_sz("gentle") + pack_sz("x"),
+    "a limit that is no number": pack_sz("node2") + pack_sz("gentle") + pack_sz("x"),
+    "a limit of no characters": pack_sz("node2") + pack_sz("gentle") + pack_sz(""),
+    "a limit of nothing": pack_sz("node2") + pack_sz("gentle") + pack_sz("0"),
+    "a limit that is too high": pack_sz("node2") + pack_sz("") + pack_sz("1048577"),
+    "a limit of many digits": pack_sz("node2") + pack_sz("") + pack_sz("1" * 5000),
+    "no such policy before a limit": pack_destination("node2", "Default", 100),
+    "a fourth text": pack_sz("node2") + pack_sz("gentle") + pack_sz("5") + pack_sz("x"),
 }
 
 
@@ -142,6 +148,15 @@ def test_start_hands_the_policy_of_the_call_on(node: str | None, policy: str) ->
     async def body(world: World) -> None:
         assert (await world.control(START, pack_destination(node, policy))).status == OK
         assert world.vms.calls == [("start_migration", GROUP.id, node, policy)]
+
+    vm_test(body)
+
+
+@pytest.mark.parametrize(("node", "policy"), [("node2", "gentle"), ("node2", ""), (None, "gentle"), (None, "")])
+def test_start_hands_the_bandwidth_limit_of_the_call_on(node: str | None, policy: str) -> None:
+    async def body(world: World) -> None:
+        assert (await world.control(START, pack_destination(node, policy, 200))).status == OK
+        assert world.vms.calls == [("start_migration", GROUP.id, node, *([policy] if policy else []), 200)]
 
     vm_test(body)
 

@@ -84,6 +84,7 @@ class FakeWorld:
     steps: Sequence[MigrationProgress] = _MIGRATION_STEPS
     pace: float = 0.05
     judged: list[Judged] = field(default_factory=list)
+    dry_runs: list[tuple[str | None, str, int]] = field(default_factory=list)
     dry_run: DryRun = field(default_factory=lambda: DryRun("node2", (), None, Foretold(None, {}, "nobody has looked")))
     health: dict[NodeId, NodeHealth] = field(default_factory=dict)
     picture: Picture | None = None
@@ -358,8 +359,11 @@ class FakeNode:
         judged = self._world.judged
         return [one for one in judged if destination in (None, one.candidate.name)]
 
-    async def forecast_move(self, group_id: GroupId, destination: str | None, policy: str = "") -> DryRun:
-        """What a test has put there."""
+    async def forecast_move(
+        self, group_id: GroupId, destination: str | None, policy: str = "", bandwidth_limit: int = 0
+    ) -> DryRun:
+        """What a test has put there; it hears what it was asked for."""
+        self._world.dry_runs.append((destination, policy, bandwidth_limit))
         return self._world.dry_run
 
     async def discard_virtual_machine(self, group_id: GroupId) -> None:

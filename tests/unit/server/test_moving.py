@@ -216,6 +216,20 @@ def test_a_dry_run_shows_each_figure_with_its_range_and_where_it_comes_from(worl
     assert (told["destination"], told["status"]) == ("node2", 0)
 
 
+def test_a_dry_run_is_asked_for_with_the_policy_and_the_limit_of_the_move(world: FakeWorld, shell: Shell) -> None:
+    world.dry_run = DryRun("node2", (), None, foretold(mode="pre-copy, 2 channels, at most 50 MiB/s"))
+    line = ("vm", "migrate", "web1", "--to", "node2", "--dry-run", "--policy", "gentle", "--bandwidth-limit", "50")
+    assert "at most 50 MiB/s" in shell(*line)[1]
+    shell("vm", "migrate", "web1", "--dry-run")
+    assert world.dry_runs == [("node2", "gentle", 50), (None, "", 0)]
+    for wrong in ("-1", "1048577"):
+        assert shell("vm", "migrate", "web1", "--dry-run", f"--bandwidth-limit={wrong}")[0] == 2
+    with pytest.raises(CallerError) as refused:
+        BlockingClient.at(str(world.directory)).call("ForecastMove", vm="web1", bandwidth_limit=(1 << 20) + 1)
+    assert refused.value.status == 87
+    assert len(world.dry_runs) == 2
+
+
 def test_a_dry_run_that_foretells_no_end_says_why(world: FakeWorld, shell: Shell) -> None:
     sentence = "it will not converge under the policy gentle, because …; it would under default"
     hopeless = foretold(word=Word.WILL_NOT, policy="gentle", gap=Range.exactly(0.0), sentence=sentence)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 WILL_NOT = "will not converge"
 
 
-def tell_forecast(client: BlockingClient, name: str, to: str | None, policy: str = "") -> int:
+def tell_forecast(client: BlockingClient, name: str, to: str | None, policy: str = "", bandwidth_limit: int = 0) -> int:
     """Ask and tell; the exit code is 1 where it would be refused, or would not converge."""
-    answer = client.call("ForecastMove", vm=name, destination=to, policy=policy or None)
+    limit = bandwidth_limit or None
+    answer = client.call("ForecastMove", vm=name, destination=to, policy=policy or None, bandwidth_limit=limit)
     vm, node, destination = answer.text("vm"), answer.text("node"), answer.text("destination")
     forecast, status = answer.json("forecast"), answer.number("status")
     if status:

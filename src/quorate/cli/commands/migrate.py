@@ -13,13 +13,22 @@ from quorate.client.watching import MigrationWatch
 from quorate.clusapi.control_codes import CLUSCTL_RESOURCE_VM_CANCEL_MIGRATION, CLUSCTL_RESOURCE_VM_START_MIGRATION
 from quorate.clusapi.errors import FaultError, RefusalError, error_from_status
 from quorate.clusapi.json_types import JsonObject, json_text
-from quorate.clusapi.migration_input import pack_destination
+from quorate.clusapi.migration_input import check_bandwidth_limit, pack_destination
 from quorate.clusapi.progress import MigrationProgress
 from quorate.clusapi.states import MigrationState
 from quorate.clusapi.status import Status
 
 
-def migrate(name: str, /, *, to: str | None = None, policy: str = "", wait: bool = True, dry_run: bool = False) -> int:
+def migrate(
+    name: str,
+    /,
+    *,
+    to: str | None = None,
+    policy: str = "",
+    bandwidth_limit: int = 0,
+    wait: bool = True,
+    dry_run: bool = False,
+) -> int:
     """Move a running virtual machine to another node while it runs.
 
     Parameters
@@ -31,19 +40,23 @@ def migrate(name: str, /, *, to: str | None = None, policy: str = "", wait: bool
     policy
         How far it may go, for this once: gentle, default, must-move or never-postcopy. If left out, as the virtual
         machine's property MigrationPolicy says, or the cluster's.
+    bandwidth_limit
+        MiB/s that it may take, for this once. The smallest that is set holds: this one, the virtual machine's property
+        MigrationBandwidthLimit, or the cluster's. 0 is no limit.
     wait
         Show the progress until it is over. Ctrl-C leaves the migration running.
     dry_run
         Begin nothing: look at the guest and the link for some seconds, and tell how it would go.
     """
+    check_bandwidth_limit(bandwidth_limit)
     client = session.client()
     if dry_run:
         from quorate.cli.commands.forecast import tell_forecast
 
-        return tell_forecast(client, name, to, policy)
+        return tell_forecast(client, name, to, policy, bandwidth_limit)
     facts = client.call("GetVirtualMachine", vm=name).json("virtual_machine")
     group = json_text(facts, "group")
-    _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, pack_destination(to, policy))
+    _control(client, facts, CLUSCTL_RESOURCE_VM_START_MIGRATION, pack_destination(to, policy, bandwidth_limit))
     if not wait:
         output.say(f'"{name}" is on its way; quorate vm show {name} tells how far', {"vm": name, "started": True})
         return output.EXIT_SUCCESS
@@ -169,7 +182,8 @@ def describe(progress: MigrationProgress) -> str:
     if progress.remaining:
         parts.append(f"{output.size(progress.remaining)} left")
     if progress.rate:
-        parts.append(f"{output.size(progress.rate)}/s")
+        limit = next((f" ({word})" for word in progress.transport.split(", ") if word.startswith("at most ")), "")
+        parts.append(f"{output.size(progress.rate)}/s{limit}")
     if progress.dirty_rate:
         parts.append(f"dirties {output.size(progress.dirty_rate)}/s")
     if progress.time_left is not None and progress.is_running:

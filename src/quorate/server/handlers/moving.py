@@ -5,6 +5,7 @@ from typing import Final
 
 from quorate.clusapi.errors import CallerError
 from quorate.clusapi.json_types import JsonValue
+from quorate.clusapi.migration_input import check_bandwidth_limit
 from quorate.clusapi.operation_values import Values
 from quorate.database.migration_history import PastMigration
 from quorate.engine.selection import Judged
@@ -32,7 +33,8 @@ async def forecast(call: Call) -> Values:
     policy = call.inputs.optional_text("policy") or ""
     if policy:
         find_policy(policy)
-    found = await call.services.forecast_move(vm.group.id, _destination(call), policy)
+    limit = check_bandwidth_limit(call.inputs.optional_number("bandwidth_limit") or 0)
+    found = await call.services.forecast_move(vm.group.id, _destination(call), policy, limit)
     return Values(
         {
             "vm": vm.group.name,

@@ -18,6 +18,7 @@ from collections.abc import Collection
 from typing import Final
 
 from quorate.clusapi.errors import CallerError
+from quorate.clusapi.migration_input import MOST_BANDWIDTH
 from quorate.clusapi.property_lists import PropertyFormat
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import FIRST_LEVEL, UPGRADE_VERSION
@@ -25,6 +26,7 @@ from quorate.cluster.fence_budget import DEFAULT_PERIOD, DEFAULT_SHARE
 from quorate.hosting.contract import Parameters
 from quorate.hosting.property_table import DWORD_MAX, PropertyDefinition, PropertyTable
 from quorate.migration.policy import DEFAULT_POLICY, POLICIES, POLICY_PROPERTY
+from quorate.migration.transport import BANDWIDTH_PROPERTY
 
 _SZ: Final = PropertyFormat.SZ
 _DWORD: Final = PropertyFormat.DWORD
@@ -82,7 +84,7 @@ CLUSTER_COMMON: Final = PropertyTable(
         PropertyDefinition("MaximumParallelMigrations", _DWORD, 1, minimum=1),
         PropertyDefinition("MaximumParallelMigrationsPerLink", _DWORD, 0),  # between two nodes; 0: no limit of its own
         PropertyDefinition("MessageBufferLength", _DWORD, 50, minimum=1, maximum=1000),
-        PropertyDefinition("MigrationBandwidthLimit", _DWORD, 0, maximum=1 << 20),  # MiB/s of one migration; 0: none
+        PropertyDefinition(BANDWIDTH_PROPERTY, _DWORD, 0, maximum=MOST_BANDWIDTH),  # MiB/s of one migration; 0: none
         PropertyDefinition("MigrationCompression", _DWORD, 1, maximum=2),  # 0 never, 1 where it is faster, 2 always
         PropertyDefinition("MigrationEncryption", _DWORD, 1, maximum=2),  # 0 never, 1 where possible, 2 always
         PropertyDefinition("MigrationPostCopy", _DWORD, 0, maximum=1),  # 0 never, 1 where the policy allows it
