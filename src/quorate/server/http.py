@@ -11,7 +11,8 @@ import re
 import socket
 import uuid
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,13 @@ from quorate.clusapi.operation_types import Operation
 from quorate.clusapi.operation_values import Values, inputs_from_json, outputs_to_json
 from quorate.clusapi.operations import needs_full_access
 from quorate.clusapi.status import Status
+from quorate.database.migration_history import PastMigration
 from quorate.server import lookup, streams
 from quorate.server.audit import Audit, AuditedCall
 from quorate.server.callers import Caller
 from quorate.server.dispatcher import Dispatcher, operation_named
 from quorate.server.handlers.events import event_test
+from quorate.server.metrics import CONTENT_TYPE, metrics_page
 from quorate.server.openapi import docs_page, openapi
 from quorate.server.services import CallContext, NodeServices
 from quorate.server.version import program_version
@@ -62,6 +65,7 @@ def build_app(
             Route("/v1/events", face.events, methods=["GET"]),
             Route("/v1/migrations/{vm}/progress", face.progress, methods=["GET"]),
             Route("/v1/{operation}", face.operation, methods=["POST"]),
+            Route("/metrics", face.metrics, methods=["GET"]),
             Route("/openapi.json", face.openapi, methods=["GET"]),
             Route("/docs", face.docs, methods=["GET"]),
             *routes,
@@ -119,6 +123,15 @@ class _Face:
         snapshot = await self._services.database.snapshot()
         group_id = lookup.virtual_machine(snapshot, str(request.path_params["vm"])).group.id
         return _stream(streams.progress(self._services, self._dispatcher, self._context(request), group_id))
+
+    async def metrics(self, request: Request) -> Response:
+        """What monitoring reads; it needs read access only."""
+        context = replace(self._context(request), full_access=False)
+        status = await self._dispatcher.call("GetStatus", Values({}), context)
+        past: tuple[PastMigration, ...] | None = None
+        with suppress(ClusterError):  # the states are told all the same
+            past = await self._services.database.migrations.select()
+        return Response(metrics_page(status, past), media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(openapi(program_version()))
