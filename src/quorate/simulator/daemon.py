@@ -75,11 +75,15 @@ class Daemon:
     async def _start(self) -> None:
         while True:
             try:
-                await self._store.head()
+                head = await self._store.head()
                 break
             except ClusterError:
                 await self.life.sleep(RETRY)
+        if self.node not in head.nodes:
+            self.life.kernel.soon(self._leave)
+            return
         self.view = self._new_view()
+        self.view.subscribe(self._watch_for_eviction)
         self.world.add_view(self.machine, self.view)
         self.keeper = Keeper(self, self.world.new_base(self.node))
         is_held = self.life.future()
@@ -158,6 +162,17 @@ class Daemon:
         """Be killed."""
         self.life.end()
 
+    def _watch_for_eviction(self) -> None:
+        if self.node not in self.view.snapshot.nodes:
+            self.life.kernel.soon(self._leave)
+
+    def _leave(self) -> None:
+        """End, and be started no more: the cluster has this node no more. What runs here yet is left to the guard."""
+        self.say(Kind.NODE, "is a node of the cluster no more")
+        self.world.drop_view(self.machine)
+        self.machine.has_left, self.machine.daemon = True, None
+        self.end()
+
     def go_on(self) -> None:
         """Stand still no more."""
         if hasattr(self, "view"):
@@ -210,6 +225,8 @@ class Daemon:
             case "giver":
                 group, epoch = cast("tuple[GroupId, int]", message)
                 return self.migrations.on_giver(group, epoch)
+            case "processes":
+                return len(self.machine.qemus)
             case "assess":
                 return self.migrations.on_assess(cast("int", message))
             case "prepare":

@@ -36,6 +36,9 @@ def missing(world: "World") -> list[str]:
     for group, record in head.ownership.items():
         run = head.run.get(group)
         holder = world.machines[record.value.holder]
+        if holder.node not in head.nodes:
+            out.append(f"{world.name_of(group)} is with {holder.name}, which was evicted")
+            continue
         if holder.is_doomed and (not _can_be_ended(world, holder) or not _owners(world, group)):
             continue  # it stays with the dead node, as docs/failover.md says
         if run is not None and world.memory_of(group):
@@ -46,6 +49,8 @@ def missing(world: "World") -> list[str]:
         if move.value.stage == Stage.BEGUN.value:
             out.append(f"the move of {world.name_of(group)} has begun and is not over")
     for node, drain in head.drains.items():
+        if node not in head.nodes:
+            out.append(f"there is a drain of {world.name_of(node)}, which was evicted")
         here = [world.name_of(group) for group, record in head.ownership.items() if record.value.holder == node]
         if here and drain.value.stage == DrainStage.COMPLETED.value and not world.machines[node].is_doomed:
             out.append(f"{world.name_of(node)} is drained, and holds {', '.join(here)}")
@@ -53,6 +58,10 @@ def missing(world: "World") -> list[str]:
 
 
 def _of_machine(world: "World", machine: "Machine") -> list[str]:
+    if machine.node not in world.store.head().nodes:
+        left = [world.name_of(qemu.group) for qemu in machine.qemus]
+        is_up = machine.daemon is not None
+        return [f"{machine.name} was evicted, and still has {', '.join(left) or 'a daemon'}"] if left or is_up else []
     if machine.is_doomed:
         lease = world.store.lease(machine.node)
         if lease is not None and not lease.value.ended and _can_be_ended(world, machine):
@@ -92,7 +101,7 @@ def _can_be_ended(world: "World", dead: "Machine") -> bool:
     lease = world.store.lease(dead.node)
     if lease is None or lease.value.ended:
         return True
-    others = [one for one in world.machines.values() if not one.is_doomed]
+    others = [one for one in world.machines.values() if not one.is_doomed and one.node in head.nodes]
     return any(head.admissions.get(one.node, 0) <= lease.value.seen for one in others)
 
 
@@ -151,8 +160,8 @@ def _owners(world: "World", group: GroupId) -> list["Machine"]:
     if head.groups[group].properties.number("LockedFromMoving") and not holder.is_doomed:
         return [holder]
     out = []
-    for machine in world.machines.values():
-        info = head.nodes[machine.node]
+    for node, info in head.nodes.items():
+        machine = world.machines[node]
         is_possible = all(machine.node in resource.possible_owners for resource in head.resources_of(group))
         if is_possible and not (machine.is_doomed or info.paused or info.status):
             out.append(machine)

@@ -255,7 +255,7 @@ class Faults:
         self._while(("foul", network), fault.seconds, lambda: None, clean)
 
     def _bandwidth(self, machine: Machine, rate: float, seconds: float | None) -> None:
-        usual = self._world.bandwidth_of(machine.node)
+        usual = self._world.bandwidth_of(machine.name)
 
         def carry(at_rate: float) -> None:
             machine.link_rate = at_rate

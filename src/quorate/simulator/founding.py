@@ -17,7 +17,8 @@ from quorate.database.records import NodeFacts, Ownership, RunState, VmRunState
 from quorate.database.values import KeyRecord, RegistryValue
 from quorate.engine.pictures import MEMORY_CONFIGURED, MEMORY_TOTAL
 from quorate.simulator.kernel import complete
-from quorate.simulator.setup import Setup, VmSetup
+from quorate.simulator.setup import NodeSetup, Setup, VmSetup
+from quorate.simulator.store import SharedStore
 
 AT_ONCE = 10
 """Virtual machines that are made in one transaction."""
@@ -46,8 +47,9 @@ class Founded:
 class _Store:
     """A store without anything between it and who asks it."""
 
-    def __init__(self, data: MemoryData) -> None:
+    def __init__(self, data: MemoryData, shared: SharedStore | None = None) -> None:
         self._data = data
+        self._transact = data.transact if shared is None else shared.transact
 
     async def get(self, key: str) -> Record | None:
         return self._data.get(key)
@@ -56,7 +58,7 @@ class _Store:
         return self._data.range(prefixes, after)
 
     async def transact(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Outcome:
-        return self._data.transact(compares, writes)
+        return self._transact(compares, writes)
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[tuple[Change, ...], None]:
         raise NotImplementedError
@@ -87,9 +89,7 @@ def found(data: MemoryData, setup: Setup) -> Founded:
     nodes = {}
     for node in setup.nodes:
         id_ = nodes[node.name] = complete(database.add_node(node.name))
-        hypervisor = {MEMORY_TOTAL: str(node.memory), MEMORY_CONFIGURED: str(node.memory)}
-        facts = NodeFacts("", "", 1, "simulated", hypervisor)
-        data.transact((), (Put(keys.node_facts(id_), facts.encode()),))
+        data.transact((), (facts_of(id_, node),))
     groups: dict[str, GroupId] = {}
     guests: list[Guest] = []
     for start in range(0, len(setup.vms), AT_ONCE):
@@ -101,6 +101,17 @@ def found(data: MemoryData, setup: Setup) -> Founded:
                 guests.append(_let_run(plan, made, nodes[vm.on], ImageId(f"i{len(guests) + 1}")))
         complete(plan.commit(_Store(data)))
     return Founded(nodes, groups, tuple(guests))
+
+
+def add_node(store: SharedStore, name: str) -> NodeId:
+    """Add a node to a cluster that is there. Raises CallerError when the name is taken."""
+    return complete(ClusterDatabase(_Store(store.data, store)).add_node(name))
+
+
+def facts_of(node: NodeId, setup: NodeSetup) -> Put:
+    """Have a node say what it has."""
+    hypervisor = {MEMORY_TOTAL: str(setup.memory), MEMORY_CONFIGURED: str(setup.memory)}
+    return Put(keys.node_facts(node), NodeFacts("", "", 1, "simulated", hypervisor).encode())
 
 
 def _let_run(plan: Plan, made: VirtualMachineIds, node: NodeId, image: ImageId) -> Guest:

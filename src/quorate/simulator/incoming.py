@@ -213,8 +213,9 @@ class IncomingSession(Session[Incoming, i.Event]):
         try:
             answer = await self.daemon.call(self.brain.source, "session", OfSession(self.brain.session), 1.0)
         except ClusterError:
-            lease = self.daemon.view.snapshot.leases.get(self.brain.source)
-            is_dead = lease is not None and lease.value.ended
+            snapshot = self.daemon.view.snapshot
+            lease = snapshot.leases.get(self.brain.source)
+            is_dead = self.brain.source not in snapshot.nodes or (lease is not None and lease.value.ended)
             self.post(i.SessionDead() if is_dead else i.SourceSilent())
             return
         assert isinstance(answer, SessionAnswer), "so it is answered"

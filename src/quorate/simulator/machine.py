@@ -188,6 +188,8 @@ class Machine:
         self.is_suspended = False
         self.is_doomed = False
         """It stays off when the world is healed."""
+        self.has_left = False
+        """Its daemon has learnt that it is a node no more, or it was switched off for good as one that was evicted."""
         self.daemon: Daemon | None = None
         self.qemus: dict[Qemu, None] = {}
         """The processes that live."""

@@ -195,7 +195,10 @@ class Keeper:
 
     def _send(self, record: LeaseRecord, expected: int) -> None:
         key = keys.lease(self._daemon.node)
-        compares, writes = (Compare(key, expected),), (Put(key, to_database(record).encode()),)
+        compares: tuple[Compare, ...] = (Compare(key, expected),)
+        if not expected:  # an evicted node has no lease: only one that is written anew could be its
+            compares = (*compares, Compare(keys.evicted(self._daemon.node), 0))
+        writes = (Put(key, to_database(record).encode()),)
         shared = self._daemon.world.store
         self._store.call(lambda: shared.transact(compares, writes), self._answered, lambda: self._post(_UNANSWERED))
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
 
 from quorate.clusapi.errors import ClusterError, FaultError, RefusalError
-from quorate.clusapi.events import EventRecord
+from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, NodeId
+from quorate.clusapi.json_types import JsonValue
 from quorate.clusapi.states import GroupPriority, NodePauseFlags, NodeResumeFailbackType
 from quorate.clusapi.status import Status
 from quorate.database import keys
+from quorate.database.member_records import EvictedNode
 from quorate.database.values import RegistryValue
 from quorate.engine.draining import Draining
+from quorate.engine.evicting import Evicting
 from quorate.simulator import steps as s
 from quorate.simulator.holding import Held
 from quorate.simulator.step_forms import words
@@ -32,6 +36,18 @@ _FAILBACK = {
 def _no_events(sentence: str) -> Sequence[EventRecord]:
     """Events are written by nobody here: nothing is decided by them."""
     return ()
+
+
+def _no_events_of(
+    kind: EventKind, object_id: str, object_name: str, sentence: str, after: JsonValue = None, before: JsonValue = None
+) -> Sequence[EventRecord]:
+    return ()
+
+
+_TODAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When nodes are evicted: nothing is decided by it."""
+REPORT_DEADLINE: Final = 2.0
+"""Seconds that a node has to say what runs on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,12 @@ class People:
             world.confirm_off(world.node_called(command.node))
             return
         daemon = self._daemon_for(command)
+        if daemon is not None and isinstance(command, s.Admit):
+            try:
+                world.admit(command.node)
+            except ClusterError as error:
+                self._refused(command, error)
+            return
         if daemon is None:
             self._refused(command, FaultError(Status.RPC_S_SERVER_UNAVAILABLE, "no daemon answers"))
             return
@@ -104,6 +126,8 @@ class People:
             match command:
                 case s.Pause() | s.Drain() | s.Resume():
                     await self._do_to_node(daemon, command)
+                case s.Evict(name):
+                    await self._evict(daemon, name)
                 case s.SetCluster(name, value):
                     await daemon.database.set_values(keys.CLUSTER, {name: RegistryValue.dword(value)})
                 case s.SetGroup(vm, name, value):
@@ -140,6 +164,23 @@ class People:
         if held is None or group not in daemon.owner.attached:
             raise RefusalError(Status.ERROR_HOST_NODE_NOT_GROUP_OWNER, "this node does not own the group")
         return held
+
+    async def _evict(self, daemon: "Daemon", name: str) -> None:
+        snapshot = await daemon.database.snapshot()
+
+        async def qemus_of(node: NodeId) -> int:
+            if node == daemon.node:
+                return len(daemon.machine.qemus)
+            try:
+                return cast("int", await daemon.call(node, "processes", None, REPORT_DEADLINE))
+            except ClusterError:
+                return 0  # as for a node that is shown from the database alone
+
+        state_of = daemon.membership.node_state
+        evicting = Evicting(daemon.database, daemon.node, state_of, qemus_of, _no_events_of)
+        info = snapshot.node(self._world.node_called(name))
+        await evicting.evict(snapshot, info, EvictedNode(name, _TODAY, "somebody"))
+        self._world.counts.evictions += 1
 
     async def _do_to_node(self, daemon: "Daemon", command: s.Pause | s.Drain | s.Resume) -> None:
         context = cast("EngineContext", _Context(daemon.database, _View(daemon)))

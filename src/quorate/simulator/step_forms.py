@@ -41,6 +41,8 @@ _ACTIONS: Final[tuple[tuple[type, str], ...]] = (
     (steps.Drain, "drain {node:node} [to {to:node}] [not remaining =!remain] [retrying =retry]"),
     (steps.Resume, "resume {node:node} [failback {failback:failback}]"),
     (steps.ConfirmOff, "confirm-off {node:node}"),
+    (steps.Evict, "evict {node:node}"),
+    (steps.Admit, "admit {node:node}"),
     (steps.SetCluster, "set {name:property} {value:whole}"),
     (steps.SetGroup, "set {vm:vm} {name:property} {value:whole}"),
     (steps.KillDaemon, "kill daemon {node:node} [for {seconds:span}]"),

@@ -106,6 +106,20 @@ class ConfirmOff:
 
 
 @dataclass(frozen=True, slots=True)
+class Evict:
+    """Take a node out of the cluster."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Have a new machine join under the name of one that was evicted; that one is switched off."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetCluster:
     """Set a property of the cluster."""
 
@@ -123,7 +137,7 @@ class SetGroup:
 
 
 Command: TypeAlias = (
-    Start | Stop | Migrate | Cancel | Move | Pause | Drain | Resume | ConfirmOff | SetCluster | SetGroup
+    Start | Stop | Migrate | Cancel | Move | Pause | Drain | Resume | ConfirmOff | Evict | Admit | SetCluster | SetGroup
 )
 
 # --- faults --------------------------------------------------------------------------------------------------------

@@ -42,6 +42,10 @@ def pass_still_time(world: "World", until: float) -> float:
 
 def _is_still(world: "World") -> bool:
     for machine in world.machines.values():
+        if machine.has_left:
+            if machine.qemus:
+                return False
+            continue
         if not machine.is_on:
             lease = world.store.lease(machine.node)
             if lease is not None and not lease.value.ended:

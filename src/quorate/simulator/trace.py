@@ -58,6 +58,7 @@ class Counts:
     cut_hand_overs: int = 0
     """A fault came while a guest stood still for its migration."""
     drains: int = 0
+    evictions: int = 0
     recoveries: int = 0
     """Migrations that a restarted daemon has carried on."""
     post_copies: int = 0

@@ -22,7 +22,7 @@ from quorate.simulator.daemon import Daemon
 from quorate.simulator.dice import Dice
 from quorate.simulator.ending import bound_of, missing
 from quorate.simulator.faults import Faults
-from quorate.simulator.founding import Guest, found
+from quorate.simulator.founding import Guest, add_node, facts_of, found
 from quorate.simulator.kernel import EPSILON, Kernel
 from quorate.simulator.laws import Broken, Laws, Violation
 from quorate.simulator.links import Links
@@ -32,7 +32,7 @@ from quorate.simulator.news import News
 from quorate.simulator.people import People
 from quorate.simulator.qemu import Qemu
 from quorate.simulator.qemu import Run as QemuRun
-from quorate.simulator.setup import Setup
+from quorate.simulator.setup import NodeSetup, Setup
 from quorate.simulator.stillness import pass_still_time
 from quorate.simulator.store import Commit, SharedStore, Way
 from quorate.simulator.trace import Counts, Kind, Line, Trace
@@ -44,6 +44,8 @@ LOOK: Final = 0.83
 """Seconds between two looks at whether the world is still; out of step with renewals, lest each look meets one."""
 LOOK_AGAIN: Final = 0.1
 """Seconds that are played after some were let pass."""
+BOOTED: Final = 60.0
+"""Seconds for which a machine has been on that joins later."""
 START_WITHIN: Final = 2.0
 """Seconds within which the daemons of a new world are started."""
 INHERITED: Final = 10.0
@@ -155,7 +157,8 @@ class World:
             )
             for vm in setup.vms
         }
-        self._add_machines()
+        for node in setup.nodes:
+            self._add_machine(self._nodes[node.name], node)
         self._views: dict[NodeId, View] = {}
         self.store.on_change = self.laws.on_change
         self.store.on_commit = self._on_commit
@@ -186,16 +189,15 @@ class World:
             self.fit_out(qemu)
             qemu.cont()
 
-    def _add_machines(self) -> None:
-        for setup in self.setup.nodes:
-            node = self._nodes[setup.name]
-            way = Way(self.kernel, Dice(self.seed, f"database {node}"))
-            machine = Machine(self.kernel, node, setup, way, Dice(self.seed, f"machine {node}"))
-            machine.on_guard_kill = self._on_guard_kill
-            machine.guard.acts = Hand.GUARD not in self.brains.weaknesses
-            machine.guard.ends_standing = Hand.GUARD_OF_STANDING not in self.brains.weaknesses
-            machine.guard.on_deadline = self._watch_deadline(machine)
-            self.machines[node] = machine
+    def _add_machine(self, node: NodeId, setup: NodeSetup) -> Machine:
+        way = Way(self.kernel, Dice(self.seed, f"database {node}"))
+        machine = Machine(self.kernel, node, setup, way, Dice(self.seed, f"machine {node}"))
+        machine.on_guard_kill = self._on_guard_kill
+        machine.guard.acts = Hand.GUARD not in self.brains.weaknesses
+        machine.guard.ends_standing = Hand.GUARD_OF_STANDING not in self.brains.weaknesses
+        machine.guard.on_deadline = self._watch_deadline(machine)
+        self.machines[node] = machine
+        return machine
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -281,14 +283,16 @@ class World:
                 if qemu.group == group:
                     qemu.change_guest(guest)
 
-    def bandwidth_of(self, node: NodeId) -> float:
+    def bandwidth_of(self, name: str) -> float:
         """What a node's link carries as a rule."""
-        return next(one.bandwidth for one in self.setup.nodes if self._nodes[one.name] == node)
+        return next(one.bandwidth for one in self.setup.nodes if one.name == name)
 
     # --- daemons and views -------------------------------------------------------------------------------------------
 
     def start_daemon(self, machine: Machine) -> None:
         """Start a daemon where there is none."""
+        if machine.has_left:
+            return
         if machine.is_suspended:
             machine.on_wake.append(lambda: self.start_daemon(machine))
         elif machine.is_on and machine.daemon is None:
@@ -299,6 +303,28 @@ class World:
         """Feed a daemon's view from now on, in place of an earlier daemon's."""
         self._views[machine.node] = view
         machine.way.on_news = view.begin_anew
+
+    def drop_view(self, machine: Machine) -> None:
+        """Feed the view of a node no more: it has left."""
+        self._views.pop(machine.node, None)
+        machine.way.on_news = _nothing
+
+    def admit(self, name: str) -> None:
+        """Have a new machine join under a name, as a person does who tries until it is done.
+
+        The one that had the name is switched off before, whatever is on it. Raises CallerError when it is a node yet.
+        """
+        setup = next(one for one in self.setup.nodes if one.name == name)
+        node = add_node(self.store, name)
+        old = self.machine_called(name)
+        old.lose_power()
+        old.has_left = True
+        self.drop_view(old)
+        self.links.share_anew()
+        self.store.transact((), (facts_of(node, setup),))
+        self._nodes[name], self._names[node] = node, name
+        machine = self._add_machine(node, replace(setup, booted=BOOTED))
+        self.start_daemon(machine)
 
     def _on_commit(self, commit: Commit) -> None:
         if self.is_calm:
@@ -455,6 +481,10 @@ class World:
         for machine in self.machines.values():
             if machine.daemon is not None:
                 machine.daemon.end()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 _HAND_OVER: Final = frozenset(
