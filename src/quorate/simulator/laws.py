@@ -107,7 +107,10 @@ class Laws:
         self._check_deadline(qemu)
         self._tell(qemu, "runs")
         if qemu.image in self._stale:
-            raise self.broken("I5", f"{self._where(qemu)} runs an image that is older than its disks")
+            if not self._is_excused(qemu):
+                raise self.broken("I5", f"{self._where(qemu)} runs an image that is older than its disks")
+            self.on_guest(qemu, True)  # for the tenth of a second that its guard has: nothing is older than this
+            return
         images = self._images[group]
         for other in tuple(images):
             if other.is_gone:
