@@ -267,18 +267,27 @@ class IncomingSession(Session[Incoming, i.Event]):
                 _log.debug("the source was not told", kind=kind, sentence=error.sentence)
 
     async def _ask_session(self) -> None:
-        message = OfSession(self.brain.session)
+        message = OfSession(self.brain.session, group=self.group)
         try:
             answer = await self._context.peers.call(self.brain.source, "session", message.to_json(), timeout=1.0)
         except ClusterError:
             # One whose lease is over as a fact of the database has no image any more: the record decides.
-            self.post(i.SessionDead() if self._is_source_dead() else i.SourceSilent())
+            await self._conclude(is_dead=self._is_source_dead())
             return
         said = SessionAnswer.from_json(answer)
         if said.known:
             self.post(i.SessionAlive())
-        elif said.is_certain or self.brain.phase not in FETCHING:
-            self.post(i.SessionDead())
+        else:
+            await self._conclude(is_dead=said.is_certain)
+
+    async def _conclude(self, *, is_dead: bool) -> None:
+        """The source has nothing left, or cannot say; a guest that misses pages by what we heard may have all of them.
+
+        What it does not know while it takes on what an earlier daemon has left may be there all the same.
+        """
+        if is_dead and self.brain.phase in FETCHING:
+            await self._look_again()
+        self.post(i.SessionDead() if is_dead else i.SourceSilent())
 
     def _is_source_dead(self) -> bool:
         snapshot = self._context.view.snapshot

@@ -361,7 +361,7 @@ class Migrations(OutgoingMigrations):
             case "session":
                 if incoming is not None:
                     return incoming.describe().to_json()
-                certain = self.has_looked and not self.recovering
+                certain = self.has_looked and not self._may_be_left(message.group)
                 return SessionAnswer(known=outgoing is not None, is_certain=certain).to_json()
             case "prepared" if outgoing is not None:
                 outgoing.post(e.Prepared(message.uri))
@@ -379,6 +379,10 @@ class Migrations(OutgoingMigrations):
             case _:
                 raise FaultError(Status.ERROR_NOT_FOUND, f"{self.context.node_name} has no such session for {kind!r}")
         return {}
+
+    def _may_be_left(self, group: GroupId | None) -> bool:
+        """Whether an earlier daemon may have left something of a group that is not taken on yet; None: of any."""
+        return bool(self.recovering) if group is None else group in self.recovering
 
     def _told(self, session: IncomingSession, message: OfSession) -> OwnershipRecord:
         """The record that the source tells of: it was written by the source, so that its fields are known."""

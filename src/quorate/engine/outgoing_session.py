@@ -235,7 +235,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     async def _ask_destination(self, timeout: float) -> SessionAnswer:
         """Ask what the destination knows of this session; one that does not answer knows nothing."""
-        message = OfSession(self.brain.session)
+        message = OfSession(self.brain.session, group=self.vm.group)
         try:
             answer = await self._context.peers.call(
                 self.brain.destination, "session", message.to_json(), timeout=timeout
@@ -366,7 +366,7 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     async def _ask_for_use(self) -> None:
         """Ask whether the destination still has anything that misses pages: only a sure answer counts."""
-        message = OfSession(self.brain.session)
+        message = OfSession(self.brain.session, group=self.vm.group)
         try:
             said = await self._context.peers.call(self.brain.destination, "session", message.to_json(), timeout=1.0)
         except ClusterError:

@@ -500,6 +500,11 @@ def _on_session_dead_while_fetching(s: Incoming, event: object, now: float) -> _
     return Step(s if s.given_up else replace(s, given_up=True, since=now))
 
 
+def _on_abandoned_while_reconnecting(s: Incoming, event: object, now: float) -> _Step:
+    """It is asked whether it has anything left, and our QEMU is looked at: what it has sent may all be here."""
+    return Step(replace(s, given_up=True), (e.AskSession(),))
+
+
 def _on_pages_lost(s: Incoming, event: object, now: float) -> _Step:
     """The source has nothing left, and what is missing here was only there: the guest cannot go on."""
     reason = f"pages of the guest were lost with its source: {_sentence_of(event)}"
@@ -686,7 +691,6 @@ _FETCHING: _Rules = {
     e.LoadCompleted: _to(_on_all_pages, _P.ENDED),
     e.LoadFailed: _to(_on_pages_lost, _P.ENDING),
     e.Yours: _late("known already; the source repeats it until the record is marked"),
-    e.Abandoned: _to(_on_pages_lost, _P.ENDING),
     e.SourceSilent: _late("its QEMU may send pages all the same"),
     e.ImageExited: _to(_on_image_gone_while_fetching, _P.ENDED),
     e.LeaseLapsed: _late("the guest runs; the guard has the say over what runs without a lease"),
@@ -829,6 +833,7 @@ TABLE: dict[Phase, _Rules] = {
         e.ListensAgain: _late("pages flow again"),
         e.Tick: _to(_on_fetching_tick, _P.FETCHING, _P.RECONNECTING),
         e.SessionDead: _to(_on_session_dead_while_fetching, _P.FETCHING),
+        e.Abandoned: _to(_on_session_dead_while_fetching, _P.FETCHING),
         e.SessionAlive: _to(_on_session_alive_while_fetching, _P.FETCHING),
         e.RecordSeen: _to(_on_record_seen_while_fetching, _P.FETCHING, _P.ENDING),
     },
@@ -840,6 +845,7 @@ TABLE: dict[Phase, _Rules] = {
         e.ListensAgain: _to(_on_listens_again, _P.RECONNECTING),
         e.Tick: _to(_on_reconnecting_tick, _P.RECONNECTING),
         e.SessionDead: _to(_on_pages_lost, _P.ENDING),
+        e.Abandoned: _to(_on_abandoned_while_reconnecting, _P.RECONNECTING),
         e.SessionAlive: _to(_on_session_alive_while_fetching, _P.RECONNECTING),
         e.RecordSeen: _to(_on_record_seen_while_fetching, _P.RECONNECTING, _P.ENDING),
     },

@@ -139,6 +139,8 @@ class OfSession:
     uri: str = ""
     epoch: int = 0
     revision: int = 0
+    group: GroupId | None = None
+    """`session`: whose guest it is; None: an older node asks."""
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write it."""
@@ -148,6 +150,7 @@ class OfSession:
             "uri": self.uri,
             "epoch": self.epoch,
             "revision": self.revision,
+            "group": self.group,
         }
 
     @classmethod
@@ -159,6 +162,7 @@ class OfSession:
             uri=json_text(body, "uri"),
             epoch=json_int(body, "epoch"),
             revision=json_int(body, "revision"),
+            group=GroupId(group) if (group := json_text(body, "group")) else None,
         )
 
 
@@ -172,7 +176,7 @@ class SessionAnswer:
     uri: str = ""
     """A destination that this daemon has made ready: where it listens; in case that its `prepared` was lost."""
     is_certain: bool = True
-    """What it does not know is not there: no QEMU that an earlier daemon left waits to be taken on."""
+    """What it does not know is not there: no QEMU of this group that an earlier daemon left waits to be taken on."""
 
     @property
     def is_ready(self) -> bool:

@@ -211,18 +211,25 @@ class IncomingSession(Session[Incoming, i.Event]):
 
     async def _ask_session(self) -> None:
         try:
-            answer = await self.daemon.call(self.brain.source, "session", OfSession(self.brain.session), 1.0)
+            answer = await self.daemon.call(
+                self.brain.source, "session", OfSession(self.brain.session, group=self.group), 1.0
+            )
         except ClusterError:
             snapshot = self.daemon.view.snapshot
             lease = snapshot.leases.get(self.brain.source)
             is_dead = self.brain.source not in snapshot.nodes or (lease is not None and lease.value.ended)
-            self.post(i.SessionDead() if is_dead else i.SourceSilent())
+            await self._conclude(is_dead=is_dead)
             return
         assert isinstance(answer, SessionAnswer), "so it is answered"
         if answer.known:
             self.post(i.SessionAlive())
-        elif answer.is_certain or self.brain.phase not in FETCHING:
-            self.post(i.SessionDead())
+        else:
+            await self._conclude(is_dead=answer.is_certain)
+
+    async def _conclude(self, *, is_dead: bool) -> None:
+        if is_dead and self.brain.phase in FETCHING:
+            await self._look_again()
+        self.post(i.SessionDead() if is_dead else i.SourceSilent())
 
     def on_record(self, record: OwnershipRecord) -> None:
         """The record as the view shows it."""

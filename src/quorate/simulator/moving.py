@@ -400,7 +400,7 @@ class Migrations:
             case "session":
                 if incoming is not None:
                     return incoming.describe()
-                is_certain = not self._daemon.owner.recovering
+                is_certain = message.group not in self._daemon.owner.recovering
                 return SessionAnswer(known=outgoing is not None, is_certain=is_certain)
             case "recover" if outgoing is not None:
                 outgoing.post(e.Recover(message.uri))

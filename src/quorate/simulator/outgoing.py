@@ -61,6 +61,7 @@ class OfSession:
     revision: int = 0
     sentence: str = ""
     uri: str = ""
+    group: GroupId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
 
     async def _ask_destination(self, timeout: float) -> SessionAnswer:
         try:
-            answer = await self.daemon.call(self.brain.destination, "session", OfSession(self.brain.session), timeout)
+            answer = await self.daemon.call(
+                self.brain.destination, "session", OfSession(self.brain.session, group=self.group), timeout
+            )
         except ClusterError:
             return SessionAnswer(known=False)
         assert isinstance(answer, SessionAnswer), "so it is answered"
@@ -325,7 +328,9 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         await self._instance().migrate_again(self.daemon.world.listening(uri))
 
     async def _ask_for_use(self) -> None:
-        answer = await self.daemon.call(self.brain.destination, "session", OfSession(self.brain.session), 1.0)
+        answer = await self.daemon.call(
+            self.brain.destination, "session", OfSession(self.brain.session, group=self.group), 1.0
+        )
         assert isinstance(answer, SessionAnswer), "so it is answered"
         if answer.known:
             self.post(e.DestinationAlive())

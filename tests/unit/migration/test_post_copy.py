@@ -226,15 +226,23 @@ def test_it_broke_before_the_mark() -> None:
     assert i.TakeOn() in step.effects and i.ListenAgain() in step.effects
 
 
-@pytest.mark.parametrize("event", [i.SessionDead(), i.Abandoned("its QEMU is gone")], ids=str)
-def test_without_the_source_a_guest_that_misses_pages_starts_anew(event: i.Event) -> None:
-    step = fetching(I.RECONNECTING).step(event, 5.0)
+def test_without_the_source_a_guest_that_misses_pages_starts_anew() -> None:
+    step = fetching(I.RECONNECTING).step(i.SessionDead(), 5.0)
     assert (step.state.phase, step.effects[0]) == (I.ENDING, i.EndImage())
     assert step.state.step(i.ImageEnded(), 5.1).state.outcome is incoming.Outcome.IMAGE_LOST
 
 
-def test_pages_that_still_flow_are_taken_from_a_source_that_is_said_to_be_gone() -> None:
-    state = fetching(since=0.0).step(i.SessionDead(), 5.0).state
+def test_who_is_told_that_it_is_over_asks_whether_anything_is_left() -> None:
+    """The source's QEMU may have sent everything before it ended, and nobody has looked at ours yet."""
+    step = fetching(I.RECONNECTING).step(i.Abandoned("its QEMU is gone"), 5.0)
+    assert (step.state.phase, step.effects) == (I.RECONNECTING, (i.AskSession(),))
+    assert step.state.step(i.LoadCompleted(), 5.1).state.outcome is incoming.Outcome.RUNS
+    assert step.state.step(i.SessionDead(), 5.1).state.phase is I.ENDING
+
+
+@pytest.mark.parametrize("event", [i.SessionDead(), i.Abandoned("its QEMU is gone")], ids=str)
+def test_pages_that_still_flow_are_taken_from_a_source_that_is_said_to_be_gone(event: i.Event) -> None:
+    state = fetching(since=0.0).step(event, 5.0).state
     assert state.phase is I.FETCHING
     assert state.step(i.Tick(), 6.0).state.phase is I.FETCHING
     assert state.step(i.LoadCompleted(), 6.0).state.outcome is incoming.Outcome.RUNS
