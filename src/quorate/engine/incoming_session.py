@@ -29,6 +29,9 @@ from quorate.peers.messages import OfSession, SessionAnswer
 FETCHING = (Phase.FETCHING, Phase.RECONNECTING)
 """The guest runs here, and pages of it are at the source only."""
 
+LOOK_PAUSE = 0.05
+"""Seconds between two looks whether a guest in post-copy can run."""
+
 _log = structlog.get_logger("migration")
 
 
@@ -91,6 +94,12 @@ class IncomingSession(Session[Incoming, i.Event]):
 
     # --- events in, steps taken ------------------------------------------------------------------------------------
 
+    def carry_on(self, effects: tuple[object, ...]) -> None:
+        """Begin. What an earlier daemon has let wait may have said meanwhile that it can run: it is looked at."""
+        super().carry_on(effects)
+        if self.instance is not None and self.brain.phase is Phase.RECEIVING:
+            self._spawn(self._look_again())
+
     def _step(self, event: i.Event, now: float) -> Step[Incoming]:
         return self.brain.step(event, now)
 
@@ -140,12 +149,20 @@ class IncomingSession(Session[Incoming, i.Event]):
         try:
             assert self.instance is not None, "what speaks is there"
             seen = await self.instance.migration()
+            while not self._has_switched and seen.status.is_postcopy and not await self._can_run():
+                await asyncio.sleep(LOOK_PAUSE)
+                seen = await self.instance.migration()
         except ClusterError:
             return
         if seen.status is hv.MigrationStatus.COMPLETED:
             self.post(i.LoadCompleted())
         elif seen.status.is_postcopy and not self._has_switched:
             self._on_post_copy()
+
+    async def _can_run(self) -> bool:
+        """It says that it is in post-copy before it has read the devices' state. Raises ClusterError."""
+        assert self.instance is not None, "what is in post-copy is there"
+        return await self.instance.run_state() is not hv.RunState.INMIGRATE
 
     # --- effects ---------------------------------------------------------------------------------------------------
 

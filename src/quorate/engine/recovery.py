@@ -190,7 +190,8 @@ class _Recovery:
         found, status = FoundIncoming.GONE, hv.MigrationStatus.NONE
         if instance is not None:
             found = await found_incoming(instance)
-            status = await migration_status_of(instance, must_say=found is FoundIncoming.RUNNING)
+            may_run = found is not FoundIncoming.RECEIVING or note.journal.cont_may_be_out
+            status = await migration_status_of(instance, must_say=may_run)
         record = to_brain(self._snapshot.ownership[self._group])
         step = recover_incoming(
             note.journal,
@@ -287,7 +288,8 @@ class HasTransfer(HasRunState, Protocol):
 async def migration_status_of(instance: HasTransfer, *, must_say: bool) -> hv.MigrationStatus:
     """Ask a QEMU how far its transfer is; NONE when it does not say.
 
-    Of one that runs it ``must_say``, as the source would be told that no page is missing. Raises ClusterError then.
+    Of one that runs, or may be let run, it ``must_say``: the source would be told that no page is missing. Raises
+    ClusterError then.
     """
     try:
         return (await instance.migration()).status

@@ -148,6 +148,7 @@ def recover_incoming(
     """Give the session as a restarted destination goes on with it. Being told before does not count any more (R2).
 
     In post-copy ``pages_missing`` may be of what is loaded, or runs, and their connection broken (``pages_stopped``).
+    Of what has not arrived that is not known yet: its QEMU is looked at again.
     """
     state = Incoming(
         session=journal.session,
@@ -175,9 +176,8 @@ def recover_incoming(
         case FoundIncoming.LOADED if not journal.cont_may_be_out:
             return Step(replace(state, phase=incoming.Phase.LOADED), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE)))
         case FoundIncoming.RECEIVING if not journal.cont_may_be_out:
-            return Step(
-                replace(state, phase=incoming.Phase.RECEIVING), (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE))
-            )
+            receiving = replace(state, phase=incoming.Phase.RECEIVING, pages_missing=False, pages_stopped=False)
+            return Step(receiving, (i.AskSession(), e.WakeAfter(incoming.ASK_PAUSE)))
         case _:
             # `cont` may be out, so the record was ours; it has moved on: nothing can be given to this session any more.
             dropped = replace(state, phase=incoming.Phase.ENDING, reason=OVERTAKEN_DESTINATION, over=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from quorate.simulator.daemon import Daemon
 
 
+LOOK_PAUSE: Final = 0.05
+"""Seconds between two looks whether a guest in post-copy can run."""
 FETCHING: Final = (Phase.FETCHING, Phase.RECONNECTING)
 """The guest runs here, and pages of it are at the source only."""
 
@@ -61,10 +63,16 @@ class IncomingSession(Session[Incoming, i.Event]):
         self.held: Held | None = None
         """Since the guest runs here with pages missing."""
         self.on_fetching: Callable[[IncomingSession], None] = lambda session: None
-        self._has_switched = instance is not None and instance.qemu.status.is_postcopy
+        self._has_switched = brain.pages_missing
         self._forget: Callable[[], None] = lambda: None
         if instance is not None:
             self._forget = instance.subscribe(self._on_instance_event)
+
+    def carry_on(self, effects: tuple[object, ...]) -> None:
+        """Begin; what an earlier daemon has let wait is looked at."""
+        super().carry_on(effects)
+        if self.instance is not None and self.brain.phase is Phase.RECEIVING:
+            self.life.spawn(self._look_again())
 
     def _step(self, event: i.Event, now: float) -> Step[Incoming]:
         return self.brain.step(event, now)
@@ -105,12 +113,19 @@ class IncomingSession(Session[Incoming, i.Event]):
         try:
             assert self.instance is not None, "what speaks is there"
             seen = await self.instance.migration()
+            while not self._has_switched and seen.status.is_postcopy and not await self._can_run():
+                await self.life.sleep(LOOK_PAUSE)
+                seen = await self.instance.migration()
         except ClusterError:
             return
         if seen.status is hv.MigrationStatus.COMPLETED:
             self.post(i.LoadCompleted())
         elif seen.status.is_postcopy and not self._has_switched:
             self._on_post_copy()
+
+    async def _can_run(self) -> bool:
+        assert self.instance is not None, "what is in post-copy is there"
+        return await self.instance.run_state() is not hv.RunState.INMIGRATE
 
     # --- effects -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from quorate.engine.hosted import to_brain
 from quorate.engine.journal import IncomingNote, OutgoingNote
 from quorate.engine.recovery import found_incoming, found_outgoing, migration_status_of, run_state_of
 from quorate.hypervisor import contract as hv
+from quorate.migration.incoming import Phase
 from quorate.migration.recovery import Concern, Found, FoundIncoming, plan_take_on
 from quorate.simulator.holding import Held
 from quorate.simulator.incoming import IncomingSession
@@ -172,10 +173,12 @@ class _Recovery:
         now = daemon.machine.clock.monotonic()
         status = hv.MigrationStatus.NONE
         if instance is not None:
-            status = await migration_status_of(instance, must_say=found is FoundIncoming.RUNNING)
+            may_run = found is not FoundIncoming.RECEIVING or note.journal.cont_may_be_out
+            status = await migration_status_of(instance, must_say=may_run)
         step = daemon.world.brains.recover_incoming(note.journal, record, found, now)
         stopped = status.is_postcopy and status is not hv.MigrationStatus.POSTCOPY
-        step = Step(replace(step.state, pages_missing=status.is_postcopy, pages_stopped=stopped), step.effects)
+        if step.state.phase is not Phase.RECEIVING:
+            step = Step(replace(step.state, pages_missing=status.is_postcopy, pages_stopped=stopped), step.effects)
         session = IncomingSession(
             daemon, self._group, note.vm_id, step.state, daemon.migrations.on_incoming_ended, instance=instance
         )
