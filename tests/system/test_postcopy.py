@@ -95,6 +95,23 @@ def test_a_guest_that_outruns_the_link_moves_and_a_cut_link_only_delays_it(clust
         intact(watch)
 
 
+def test_a_daemon_that_is_stopped_waits_until_its_pages_have_left(cluster: MachineCluster) -> None:
+    """Its node's lease would end soon after it, and the guard would end the only QEMU that has them."""
+    guest = Guest(cluster, "leaver")
+    with SerialWatch(*guest.logs) as watch:
+        assert watch.wait_beats(20, 60.0)
+        guest.migrate()
+        guest.wait_fetching()
+        cluster.signal_daemon(SOURCE, signal.SIGTERM)
+        guest.wait_whole()
+        guest.wait(lambda: not guest.qemus(SOURCE), "is nowhere else any more")
+        intact(watch)
+    log = cluster.state(SOURCE) / "daemon.log"
+    guest.wait(lambda: "the node is down" in log.read_text(), "has let the daemon go")
+    cluster.start_daemon(SOURCE, after_the_last=True)
+    cluster.wait_up(SOURCE, DESTINATION)
+
+
 def test_a_source_that_dies_while_it_serves_pages_costs_the_guest_a_restart(cluster: MachineCluster) -> None:
     guest = Guest(cluster, "orphan")
     with SerialWatch(*guest.logs) as watch:

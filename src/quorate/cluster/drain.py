@@ -12,6 +12,9 @@ and holds up no other. Then it depends on the flags of CLUSAPI_NODE_PAUSE. With 
 group stays where it is and runs on; without it nothing may stay, so that it is saved, or else shut down, and goes as it
 is, also to a node that has no room to run it now. RETRY_DRAIN_ON_FAILURE tries for ever instead of giving up.
 
+A group that has left by post-copy runs elsewhere while the node still sends its pages: until the last of them is across
+the node is not drained, as its end would be the end of that guest.
+
 Locked groups (LockedFromMoving) stay in any case: a person has said so.
 """
 
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quorate.clusapi.frozen import replace
+from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import NodeResumeFailbackType, NodeState, VmResdllContext
 from quorate.cluster.moves import (
     Cause,
@@ -36,7 +40,7 @@ from quorate.cluster.moves import (
 )
 from quorate.cluster.picture import GroupPicture, Picture
 from quorate.cluster.placement import Room
-from quorate.cluster.queue import find_target
+from quorate.cluster.queue import find_target, has_pages_left
 
 ATTEMPTS: Final = 3
 """How often a group is tried in one way before it counts as one that cannot go so."""
@@ -77,7 +81,7 @@ def plan_drain(picture: Picture, drain: Drain) -> DrainPlan:
         case DrainStage.COMPLETED:
             return _reopen(picture, drain)
         case DrainStage.FAILED:
-            if picture.owned_by(drain.node):
+            if picture.owned_by(drain.node) or _has_pages_left(picture, drain.node):
                 return DrainPlan()
             return DrainPlan((_end(picture, drain, ()),))
         case DrainStage.RETURNING:
@@ -108,9 +112,16 @@ def _plan_draining(picture: Picture, drain: Drain) -> DrainPlan:
         return DrainPlan() if here else DrainPlan((_end(picture, drain, ()),))
     asked = tuple(PutMove(_wish(picture, drain, group), 0) for group in _due(picture, drain, here))
     again_at = _again_at(picture, drain, here)
-    if asked or again_at is not None or _is_under_way(picture, drain, here):
+    if asked or again_at is not None or _is_under_way(picture, drain, here) or _has_pages_left(picture, drain.node):
         return DrainPlan(asked, again_at)
     return DrainPlan((_end(picture, drain, here),))
+
+
+def _has_pages_left(picture: Picture, node: NodeId) -> bool:
+    """Tell whether a node still sends pages of a guest that runs elsewhere, whoever has moved it."""
+    sent = (move for move in picture.moves.values() if move.source == node and move.stage is Stage.BEGUN)
+    groups = ((picture.groups.get(move.group), move) for move in sent)
+    return any(group is not None and has_pages_left(group, move) for group, move in groups)
 
 
 def _due(picture: Picture, drain: Drain, groups: Iterable[GroupPicture]) -> list[GroupPicture]:

@@ -155,6 +155,8 @@ class GroupPicture:
     """What becomes of its running virtual machine in a move of which nobody says it (DefaultMoveType)."""
     drained: str = ""
     """The drain that brought it where it is, by id."""
+    fetches: bool = False
+    """It runs where it is, and pages of its memory are still where it came from (post-copy)."""
 
     @property
     def runs(self) -> bool:

@@ -87,11 +87,18 @@ class Room:
                 self.take(going, destination)
         for move in picture.moves.values():
             coming = picture.groups.get(move.group)
+            if move.stage is Stage.BEGUN and coming is not None and coming.fetches and coming.owner == move.destination:
+                self._keep(coming, move.source)
             if move.stage is not Stage.BEGUN or coming is None or coming.owner != move.source:
                 continue  # it waits, or has arrived and counts there by itself
             needs_room = coming.occupies and not move.status
             if needs_room and move.destination is not None and move.group not in (moving or {}):
                 self.take(coming, move.destination)
+
+    def _keep(self, group: GroupPicture, node: NodeId) -> None:
+        """What is still to be sent of a group's memory takes room where it was."""
+        if node in self._committed:
+            self._committed[node] += group.memory
 
     def take(self, group: GroupPicture, node: NodeId) -> None:
         """Reserve a group's place on a node."""

@@ -1,6 +1,6 @@
 """The queue of moves of the whole cluster: which of those that wait begin now, and where they go.
 
-    waiting ----> begun ----> (the group is elsewhere: the entry is taken off)
+    waiting ----> begun ----> (the group is elsewhere, with all its memory: the entry is taken off)
        |            |
        |            `--(it came to nothing)--> failed, and the coordinator decides what follows; what was asked for by a
        `--(cancelled: taken off)                person is taken off, and MigrationState says it
@@ -120,8 +120,9 @@ class Entries:
         if source is None or source.is_dead:
             return f"{group.name}: {picture.name(move.source)} is down"
         if group.owner != move.source:
-            given = move.stage is Stage.BEGUN and group.giver == move.source and not _is_dead(picture, group.owner)
-            return "" if given else f"{group.name} is on {picture.name(group.owner)}"
+            goes_on = group.giver == move.source or has_pages_left(group, move)
+            is_under_way = move.stage is Stage.BEGUN and goes_on and not _is_dead(picture, group.owner)
+            return "" if is_under_way else f"{group.name} is on {picture.name(group.owner)}"
         if move.stage is not Stage.BEGUN and move.is_of_coordinator and move.drain not in self._going_on[move.cause]:
             return f"{group.name} is not moved: what it was moved for is over"
         return ""
@@ -133,6 +134,11 @@ _MADE_FOR: Final = {Cause.DRAIN: DrainStage.DRAINING, Cause.RETURN: DrainStage.R
 def why_void(picture: Picture, move: Move) -> str:
     """Say why an entry means nothing any more; empty while it does."""
     return Entries(picture).why_void(move)
+
+
+def has_pages_left(group: GroupPicture, move: Move) -> bool:
+    """Tell whether a group has moved by post-copy, and its source is still the only one that has all of its memory."""
+    return group.fetches and group.owner == move.destination and move.stage is Stage.BEGUN
 
 
 def belongs(drains: Mapping[NodeId, Drain], move: Move) -> bool:

@@ -15,6 +15,7 @@ from quorate.clusapi.states import (
     GroupPriority,
     GroupStatus,
     GroupType,
+    MigrationState,
     NodeResumeFailbackType,
     ResourceState,
     VmResdllContext,
@@ -233,6 +234,7 @@ def _group(
         sentence=failover.sentence,
         how=how,
         drained=failover.drained,
+        fetches=ownership.value.giver is None and run.vm is not None and run.vm.migration_state == MigrationState.MOVE,
     )
 
 

@@ -1,8 +1,10 @@
 """What people see of the queue of moves and of drains: computed from their records, which nobody writes for showing."""
 
+from collections.abc import Sequence
+
 from quorate.clusapi.identity import GroupId, NodeId
 from quorate.clusapi.json_types import JsonValue
-from quorate.clusapi.states import GroupStatus
+from quorate.clusapi.states import GroupStatus, MigrationState
 from quorate.cluster.moves import DRAIN_STATUS, DrainStage, Stage
 from quorate.database.snapshot import ClusterSnapshot
 
@@ -49,15 +51,32 @@ def drain_facts(snapshot: ClusterSnapshot, node: NodeId) -> dict[str, JsonValue]
         "moved": len(away),
         "left": len(held),
         "troubles": troubles,
-        "sentence": _sentence(stage, name, record.sentence, len(away), len(held), len(troubles)),
+        "sentence": _sentence(
+            stage, name, record.sentence, len(away), len(held), len(troubles), _still_sent(snapshot, node)
+        ),
     }
 
 
-def _sentence(stage: DrainStage, name: str, said: str, moved: int, left: int, troubled: int) -> str:
+def _still_sent(snapshot: ClusterSnapshot, node: NodeId) -> list[str]:
+    """The names of the groups that run elsewhere while pages of them are here (post-copy)."""
+    names = []
+    for id_, found in snapshot.moves.items():
+        move, run, group = found.value, snapshot.run.get(id_), snapshot.groups.get(id_)
+        vm = None if run is None else run.value.vm
+        has_gone = move.source == node and snapshot.owner_of(id_) == move.destination
+        if group is not None and has_gone and vm is not None and vm.migration_state == MigrationState.MOVE:
+            names.append(group.name)
+    return sorted(names, key=str.casefold)
+
+
+def _sentence(
+    stage: DrainStage, name: str, said: str, moved: int, left: int, troubled: int, sent: Sequence[str]
+) -> str:
     match stage:
         case DrainStage.DRAINING:
             trouble = f", {troubled} did not go at once" if troubled else ""
-            return f"{name} is being drained: {moved} moved, {left} left{trouble}"
+            pages = f"; it still sends memory of {', '.join(sent)}" if sent else ""
+            return f"{name} is being drained: {moved} moved, {left} left{trouble}{pages}"
         case DrainStage.RETURNING:
             return f"what was drained from {name} comes back: {moved} on the way or waiting"
         case _:

@@ -1,7 +1,9 @@
 """A node's daemon as a process: `python -m quorate.service.daemon NODE.toml`.
 
-SIGTERM and SIGINT take the daemon down and leave the virtual machines running; the next daemon adopts them. A node that
-was evicted takes itself down and exits with `NOT_A_MEMBER`: whoever keeps daemons running need not start it again.
+SIGTERM and SIGINT take the daemon down and leave the virtual machines running; the next daemon adopts them. It waits
+before until no guest that lives elsewhere misses pages that are here only (post-copy); a second signal ends that.
+A node that was evicted takes itself down and exits with `NOT_A_MEMBER`: whoever keeps daemons running need not start it
+again.
 """
 
 import asyncio
@@ -22,6 +24,9 @@ from quorate.service.systemd import feed_watchdog, notify
 
 if TYPE_CHECKING:
     from quorate.service.node import Node
+
+EXTENSION = "15000000"
+"""Microseconds that systemd waits for the next word while pages leave."""
 
 
 async def run(path: Path) -> None:
@@ -46,12 +51,29 @@ async def run(path: Path) -> None:
     await node.start()
     notify(READY="1", STATUS=f"node {configuration.node} is up")
     evicted = await _wait_for_end(node, ending)
+    if evicted is None:
+        await _wait_sent(node, ending)
     notify(STOPPING="1", STATUS="going down; virtual machines go on" if evicted is None else evicted.sentence)
     await node.stop()
     feeding.cancel()
     lock.close()
     if evicted is not None:
         raise evicted
+
+
+async def _wait_sent(node: "Node", ending: asyncio.Event) -> None:
+    """Wait until what lives elsewhere has its last pages; another signal ends that."""
+    ending.clear()
+    sending, again = asyncio.ensure_future(node.wait_sent(_report_wait)), asyncio.ensure_future(ending.wait())
+    await asyncio.wait((sending, again), return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    sending.cancel()
+    await asyncio.gather(sending, again, return_exceptions=True)
+
+
+def _report_wait(sentence: str) -> None:
+    """Tell systemd what is waited for, and that it shall have so much more time before it kills."""
+    notify(STOPPING="1", STATUS=sentence, EXTEND_TIMEOUT_USEC=EXTENSION)
 
 
 async def _wait_for_end(node: "Node", ending: asyncio.Event) -> RefusalError | None:

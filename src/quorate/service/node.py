@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -30,7 +32,9 @@ from quorate.engine.fencing import Fencing
 from quorate.engine.groups import Groups
 from quorate.engine.guard import GuardLink
 from quorate.engine.host_news import HostNews
+from quorate.engine.hosted import HostedVm
 from quorate.engine.journal import Journals
+from quorate.engine.last_pages import wait_sent
 from quorate.engine.lease import LeaseKeeper
 from quorate.engine.membership import Membership
 from quorate.engine.migrations import Migrations
@@ -285,11 +289,20 @@ class Node:
         terms = lease_terms(self._view.snapshot)
         return replace(terms, duration=max(terms.duration, self._stores.shortest_lease))
 
+    async def wait_sent(self, report: Callable[[str], None]) -> None:
+        """Wait, before `stop`, until guests that live elsewhere have their last pages: their end would come with ours.
+
+        ``report`` is called with a sentence for people while there is something to wait for.
+        """
+        left = await wait_sent(self._migrations.outgoing.values, report, time.monotonic)
+        if left:
+            _log.warning("virtual machines elsewhere miss pages that are here, and do not fetch them", vms=left)
+
     async def stop(self) -> None:
         """Go down in the opposite order; what runs is left running for the next daemon."""
         self._learning.cancel()
         await asyncio.gather(self._learning, return_exceptions=True)
-        await self._watch.close(sum(vm.instance is not None for vm in self._migrations.all()))
+        await self._watch.close(sum(vm.instance is not None for vm in self._processes()))
         await self._upkeep.close()
         if self._mscmrp is not None:
             await self._mscmrp.close()
@@ -305,7 +318,7 @@ class Node:
         await self._host.close()
         await self._migrations.close()
         await self._host_news.close()
-        for vm in self._migrations.all():
+        for vm in self._processes():
             if vm.instance is not None:
                 await vm.instance.release()
         await self._doors.peers.close()
@@ -316,6 +329,10 @@ class Node:
         self._guard.close()
         await self._store.close()
         _log.info("the node is down; its virtual machines go on")
+
+    def _processes(self) -> tuple[HostedVm, ...]:
+        """What has a process here, also if only to send its last pages."""
+        return (*self._migrations.all(), *self._migrations.serving())
 
     # --- the other nodes -------------------------------------------------------------------------------------------
 

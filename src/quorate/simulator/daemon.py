@@ -148,7 +148,9 @@ class Daemon:
         held, records, incoming = self.owner.held, self.world.laws.records, self.migrations.incoming
         for group in groups:
             record = records.get(group)
-            if group in held or (record is not None and record.holder == self.node):
+            if group in held or group in self.migrations.outgoing:
+                return True
+            if record is not None and record.holder == self.node:
                 return True
             if incoming and any(session.group == group for session in incoming.values()):
                 return True

@@ -45,6 +45,10 @@ def drained(
     return replace(move, **more)  # type: ignore[arg-type]
 
 
+FETCHING = replace(vm("a", 2), fetches=True)
+"""It came from node 1 by post-copy, and pages of it are still there."""
+
+
 def queue(
     nodes: Iterable[NodePicture],
     groups: Iterable[GroupPicture],
@@ -214,6 +218,11 @@ def test_who_asks_begins_at_once_where_there_is_a_place_and_nobody_is_before_it(
         (drained("a", to=2, stage=Stage.BEGUN), [vm("a", 2)], THREE, "a is on node2"),
         (drained("a", to=2, stage=Stage.BEGUN), [vm("a", 2, giver=1)], THREE, ""),
         (drained("a", to=2, stage=Stage.BEGUN), [vm("a", 2, giver=1)], (PAUSED, dead(2)), "a is on node2"),
+        (drained("a", to=2, stage=Stage.BEGUN), [FETCHING], THREE, ""),
+        (asked("a", 1, 2, stage=Stage.BEGUN), [FETCHING], THREE, ""),
+        (drained("a", to=3, stage=Stage.BEGUN), [FETCHING], THREE, "a is on node2"),
+        (drained("a", to=2, stage=Stage.BEGUN), [FETCHING], (PAUSED, dead(2)), "a is on node2"),
+        (drained("a", to=2, stage=Stage.BEGUN), [FETCHING], (dead(1), node(2)), "node1 is down"),
         (drained("a"), [vm("a", 1)], (dead(1), node(2)), "node1 is down"),
         (drained("a"), [vm("a", 1)], THREE, ""),
         (drained("a", drain="old"), [vm("a", 1)], THREE, "what it was moved for is over"),
@@ -232,6 +241,16 @@ def test_an_entry_is_void_when_its_time_is_over(
 def test_a_void_entry_takes_no_place() -> None:
     moves = [drained("a", to=2, stage=Stage.BEGUN), drained("b")]
     assert begun(queue(THREE, [vm("a", 2), vm("b", 1)], moves)) == {"b": "3"}
+
+
+def test_who_sends_pages_after_the_guest_keeps_its_places_and_its_memory() -> None:
+    moves = [drained("a", to=2, stage=Stage.BEGUN), drained("b"), drained("c", source=3, to=2)]
+    found = queue(THREE, [FETCHING, vm("b", 1), vm("c", 3)], moves, drains=(1, 3))
+    assert begun(found) == {}, "both ends of its link are in use"
+    assert Room(found).committed(NodeId("1")) == FETCHING.memory + vm("b", 1).memory
+    done = replace(found, groups={**found.groups, FETCHING.id: replace(FETCHING, fetches=False)})
+    assert begun(done) != {}
+    assert Room(done).committed(NodeId("1")) == vm("b", 1).memory
 
 
 # --- the owner's part ----------------------------------------------------------------------------------------------
