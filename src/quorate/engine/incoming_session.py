@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
@@ -10,13 +11,14 @@ from quorate.clusapi.errors import ClusterError, FaultError
 from quorate.clusapi.events import EventKind, EventRecord
 from quorate.clusapi.identity import GroupId, VmId
 from quorate.clusapi.machine import Step
+from quorate.clusapi.states import MigrationState
 from quorate.database.records import RunState
 from quorate.engine.context import EngineContext
 from quorate.engine.fault_points import Point
 from quorate.engine.hosted import HostedVm, to_brain, write_ownership
 from quorate.engine.journal import IncomingNote
 from quorate.engine.passages import passages_to
-from quorate.engine.run_changes import run_after_destination
+from quorate.engine.run_changes import PAGES_MISSING, run_after_destination
 from quorate.engine.session import GUEST_RUNNING, Session
 from quorate.engine.vcpus import let_run
 from quorate.hypervisor import contract as hv
@@ -81,6 +83,7 @@ class IncomingSession(Session[Incoming, i.Event]):
         self._has_marked = False
         self._listened_again = 0
         self._has_switched = brain.pages_missing
+        self._since = datetime.now(UTC)
         self.on_fetching: Callable[[IncomingSession], Coroutine[object, object, None]] = _nothing
         """Awaited when the guest runs here by the record, while pages of it are missing."""
         self.vm: HostedVm | None = None
@@ -116,7 +119,21 @@ class IncomingSession(Session[Incoming, i.Event]):
         return i.Tick()
 
     def _on_step(self, before: Incoming, event: i.Event) -> None:
-        """Nobody looks at this side; the source shows how far it is."""
+        """Nobody looks at this side until the guest runs here; the source shows how far it is."""
+        if self.brain.phase is before.phase or self.brain.phase not in FETCHING:
+            return
+        self._since = datetime.now(UTC)
+        self.show_fetching()
+
+    def show_fetching(self) -> None:
+        """Show of a guest that runs here whether the pages come that are missing, and if not, since when."""
+        if self.vm is None:
+            return
+        phase, sentence = "fetching pages", PAGES_MISSING
+        if self.brain.phase is Phase.RECONNECTING:
+            phase, sentence = "reconnecting", f"since {self._since:%H:%M:%S} UTC: {self.brain.reason}"
+        shown = replace(self.vm.progress, state=MigrationState.MOVE, percent=99, phase=phase, sentence=sentence)
+        self.vm.show(shown)
 
     def _on_instance_event(self, event: hv.InstanceEvent) -> None:
         match event:

@@ -31,7 +31,6 @@ from quorate.engine.outgoing_migrations import OutgoingMigrations
 from quorate.engine.outgoing_session import OutgoingSession
 from quorate.engine.path_probe import Door
 from quorate.engine.queue_link import QueueLink
-from quorate.engine.run_changes import PAGES_MISSING
 from quorate.engine.session import HAND_OVER_TOLD
 from quorate.engine.supervised import spawn
 from quorate.engine.transports import CarriedSpeeds, destination_tls, own_offer, wishes_of
@@ -202,11 +201,8 @@ class Migrations(OutgoingMigrations):
         async with session.taking_on:
             vm = await self._hosted_after(session)
             vm.is_fetching = True
-            done = vm.progress
-            vm.progress = replace(
-                done, state=MigrationState.MOVE, percent=99, phase="fetching pages", sentence=PAGES_MISSING
-            )
             session.vm = vm
+            session.show_fetching()
             await self._take_on_arrived(vm, session)
 
     async def _take_on_arrived(self, vm: HostedVm, session: IncomingSession) -> None:

@@ -1,6 +1,7 @@
 """The hands of a migration's destination where words were lost; all else is tried on real processes."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -9,12 +10,16 @@ import pytest
 
 from quorate.clusapi.identity import GroupId, ImageId, NodeId, SessionId, VmId
 from quorate.clusapi.json_types import JsonObject
+from quorate.clusapi.progress import MigrationProgress
+from quorate.clusapi.states import MigrationState
 from quorate.engine.context import EngineContext
+from quorate.engine.hosted import HostedVm
 from quorate.engine.incoming_session import IncomingSession
 from quorate.engine.migrations import Migrations
+from quorate.engine.run_changes import PAGES_MISSING
 from quorate.hypervisor import contract as hv
 from quorate.migration.incoming import Incoming, Outcome, Phase
-from quorate.migration.incoming_events import AskSession, Event, SessionDead, SourceSilent
+from quorate.migration.incoming_events import AskSession, Event, PagesFlow, PagesStopped, SessionDead, SourceSilent
 from quorate.migration.ownership import OwnershipRecord
 from quorate.migration.recovery import FoundIncoming, IncomingJournal, recover_incoming
 from quorate.peers.messages import OfSession, SessionAnswer
@@ -76,6 +81,14 @@ class Context:
 
     def now(self) -> float:
         return 100.0
+
+
+@dataclass
+class Vm:
+    progress: MigrationProgress = field(default_factory=lambda: MigrationProgress(state=MigrationState.NO_MIGRATION))
+
+    def show(self, progress: MigrationProgress) -> None:
+        self.progress = progress
 
 
 class Recorded(IncomingSession):
@@ -154,6 +167,22 @@ def test_a_source_that_may_have_more_than_it_knows_has_said_nothing(phase: Phase
         await settle()
         assert SessionDead() in session.heard
         assert {one.group for one in peers.asked} == {GROUP}
+
+    asyncio.run(run())
+
+
+def test_whether_pages_come_is_shown_and_since_when_not() -> None:
+    async def run() -> None:
+        session, _ = session_of(brain(Phase.FETCHING), None, SessionAnswer(known=True))
+        vm = Vm()
+        session.vm = cast("HostedVm", vm)
+        session.show_fetching()
+        assert (vm.progress.phase, vm.progress.percent) == ("fetching pages", 99)
+        session.post(PagesStopped("the connection broke"))
+        assert vm.progress.phase == "reconnecting"
+        assert re.match(r"since \d\d:\d\d:\d\d UTC: the connection broke", vm.progress.sentence)
+        session.post(PagesFlow())
+        assert (vm.progress.phase, vm.progress.sentence) == ("fetching pages", PAGES_MISSING)
 
     asyncio.run(run())
 
