@@ -142,6 +142,7 @@ class Selection:
             return Judged(candidate, (*findings, own if not path.silence else answered))
         hosts = tuple(Finding.from_json(found).said_by(candidate.name) for found in json_objects(answer, "findings"))
         way = way_to(self._context, candidate.node, json_object(answer, "offer"), path)
+        way = replace(way, huge_page=self._question.guest.huge_page)
         wishes = wishes_of(self._snapshot)
         post_copy = (judge_post_copy(wishes, way),) if wishes.post_copy else ()
         ways = (judge_path(path), judge_encryption(wishes, way), *post_copy, judge_clock(path))

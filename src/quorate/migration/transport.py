@@ -29,6 +29,8 @@ CLEARLY_FASTER: Final = 1.5
 BANDWIDTH_PROPERTY: Final = "MigrationBandwidthLimit"
 """Of the cluster and of a virtual machine: MiB/s that one migration takes, 0: no limit. The smallest of all holds."""
 _MIB: Final = 1 << 20
+LARGEST_FETCHED: Final = 2 << 20
+"""Bytes of the largest page that may be fetched while a guest waits for it: a page crosses the link as a whole."""
 
 OLD_VERSION: Final = "its version does not know it"
 """Why a node cannot do what it says nothing of."""
@@ -92,6 +94,8 @@ class Way:
     """Bytes per second that got across when it was measured; None: it was not."""
     no_post_copy: str = ""
     """Why the destination cannot fetch pages one by one; empty: it can."""
+    huge_page: int = 0
+    """Bytes of each of the pages that the guest's memory is in; 0: they are ordinary ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +172,26 @@ def judge_encryption(wishes: Wishes, way: Way) -> Finding:
 
 def can_post_copy(wishes: Wishes, way: Way) -> bool:
     """Tell whether the cluster allows post-copy and both ends can do it. A policy that uses it costs the channels."""
-    return wishes.post_copy and not way.no_post_copy
+    return wishes.post_copy and not _why_no_post_copy(way)
+
+
+def _why_no_post_copy(way: Way) -> str:
+    """Say why pages cannot be fetched one by one on this way; empty: they can."""
+    if way.huge_page > LARGEST_FETCHED:
+        return f"its memory is in pages of {way.huge_page >> 20} MiB, and it would stand still while each is fetched"
+    return way.no_post_copy
 
 
 def judge_post_copy(wishes: Wishes, way: Way) -> Finding:
     """Where post-copy may be used the destination can fetch pages one by one; without that a move may not converge."""
     rule = "post-copy"
-    if not wishes.post_copy or not way.no_post_copy:
+    why = _why_no_post_copy(way)
+    if not wishes.post_copy or not why:
         return Finding.ok(rule, "usable" if wishes.post_copy else "not allowed by MigrationPostCopy")
-    sentence = f"a guest that outruns its link cannot be moved to {way.destination} by post-copy: {way.no_post_copy}"
-    is_old = way.no_post_copy == OLD_VERSION
-    remedy = f"{'upgrade Quorate' if is_old else 'make userfaultfd usable'} on {way.destination}"
+    sentence = f"a guest that outruns its link cannot be moved to {way.destination} by post-copy: {why}"
+    remedy = f"{'upgrade Quorate' if why == OLD_VERSION else 'make userfaultfd usable'} on {way.destination}"
+    if way.huge_page > LARGEST_FETCHED:
+        remedy = f"turn it off, and start it with pages of {LARGEST_FETCHED >> 20} MiB or with ordinary ones"
     return Finding.warns(rule, "not usable", sentence, remedy)
 
 

@@ -8,11 +8,14 @@ from quorate.clusapi.status import Status
 from quorate.migration.rules import Verdict
 from quorate.migration.transport import (
     MOST_CHANNELS,
+    OLD_VERSION,
     Compression,
     Encryption,
     Way,
     Wishes,
+    can_post_copy,
     judge_encryption,
+    judge_post_copy,
     plan_transport,
     smallest_limit,
 )
@@ -79,6 +82,27 @@ def test_post_copy_takes_one_stream_and_says_why() -> None:
     transport = plan_transport(Wishes(), WIRE, post_copy=True)
     assert transport.channels == 0
     assert any("post-copy" in reason for reason in transport.reasons)
+
+
+@pytest.mark.parametrize(
+    ("way", "can", "word", "remedy"),
+    [
+        (WIRE, True, "", ""),
+        (replace(WIRE, huge_page=2 << 20), True, "", ""),
+        (replace(WIRE, huge_page=1 << 30), False, "pages of 1024 MiB", "with pages of 2 MiB or with ordinary ones"),
+        (replace(WIRE, no_post_copy="no userfaultfd"), False, "no userfaultfd", "make userfaultfd usable on node2"),
+        (replace(WIRE, no_post_copy=OLD_VERSION), False, OLD_VERSION, "upgrade Quorate on node2"),
+    ],
+)
+def test_where_pages_cannot_be_fetched_one_by_one_it_is_said_before(
+    way: Way, can: bool, word: str, remedy: str
+) -> None:
+    wishes = Wishes(post_copy=True)
+    assert can_post_copy(wishes, way) is can
+    found = judge_post_copy(wishes, way)
+    assert found.verdict is (Verdict.OK if can else Verdict.WARNS)
+    assert word in found.sentence and remedy in found.remedy
+    assert not can_post_copy(Wishes(), way)
 
 
 def test_it_is_said_in_a_few_words_and_each_choice_has_its_reason() -> None:
