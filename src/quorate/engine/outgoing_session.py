@@ -261,7 +261,8 @@ class OutgoingSession(Session[Outgoing, e.Event]):
             async with asyncio.timeout(seconds):
                 await self._new_pass.wait()
         self._new_pass.clear()
-        await self._faults.reach(Point.PRE_COPY)
+        if self.brain.phase is Phase.TRANSFER:
+            await self._faults.reach(Point.PRE_COPY)
         try:
             seen = await self._instance().migration()
         except ClusterError as error:

@@ -51,6 +51,8 @@ TELL_PAUSE = 0.1
 """Seconds between two `yours`; each one is cheap and the guest stands still meanwhile."""
 PAGES_PAUSE = 0.5
 """Seconds between two looks whether pages still get across; and between two words about a broken connection."""
+REST_PAUSE = 0.5
+"""Seconds between two looks whether the rest still gets across for which the guest stands still."""
 SWITCHED_AFTER_ALL = "QEMU had switched to post-copy, from where it cannot go back"
 
 
@@ -147,6 +149,8 @@ class Outgoing:
     rest_limit: float = SILENCE_LIMIT
     """Seconds that the rest may take to get across once the guest was told to stop."""
     transferred: int = 0
+    moved: float = 0.0
+    """When bytes of the rest were last seen to get across, once the guest stood still."""
     transfer: Transfer = Transfer.FLOWING
     post_copy: bool = False
     """The guest is stopped for a switch to post-copy."""
@@ -238,7 +242,7 @@ def _after_stop(s: Outgoing, now: float) -> _Step:
     if arrived or (s.transfer is Transfer.READY and not s.reason):
         return _go(replace(s, reason=""), Phase.NOTING_YOURS, now, e.NoteYours(s.record))
     if s.transfer is Transfer.FLOWING and not s.reason:
-        return _go(s, Phase.GIVEN, now, e.WakeAfter(SILENCE_LIMIT))
+        return _go(s, Phase.GIVEN, now, *_watch_rest(s), e.WakeAfter(REST_PAUSE if _is_watched(s) else SILENCE_LIMIT))
     return _go(s, Phase.NOTING_TAKE_BACK, now, e.NoteTakeBack(s.record))
 
 
@@ -401,7 +405,7 @@ def _on_completed_while_cancelling(s: Outgoing, event: object, now: float) -> _S
 
 
 def _on_stopped(s: Outgoing, event: object, now: float) -> _Step:
-    return _write(s, CasKind.GIVE, Phase.GIVING, now)
+    return _write(replace(s, moved=now), CasKind.GIVE, Phase.GIVING, now)
 
 
 def _on_completed_while_stopping(s: Outgoing, event: object, now: float) -> _Step:
@@ -517,9 +521,39 @@ def _on_lease_lapsed_when_given(s: Outgoing, event: object, now: float) -> _Step
     return _after_stop(replace(s, reason=_sentence_of(event)), now)
 
 
+def _is_watched(s: Outgoing) -> bool:
+    """Tell whether the rest may take so long that a dead link must not be waited for until it should have arrived."""
+    return s.rest_limit > SILENCE_LIMIT and s.transfer is Transfer.FLOWING and not s.reason
+
+
+def _watch_rest(s: Outgoing) -> tuple[object, ...]:
+    return (e.SampleAfter(SAMPLE_PAUSE_NEAR),) if _is_watched(s) else ()
+
+
+def _on_rest_sampled(s: Outgoing, event: object, now: float) -> _Step:
+    """The guest stands still for the rest, as was agreed to; not for a link that takes nothing any more.
+
+    What is in the system's buffers QEMU counts as sent: with nothing left it says no more.
+    """
+    assert isinstance(event, e.Sampled)
+    if not _is_watched(s):
+        return Step(s)
+    sample = event.sample
+    if sample.transferred != s.transferred or not sample.remaining:
+        return Step(replace(s, transferred=sample.transferred, moved=now))
+    if now - s.moved < SILENCE_LIMIT:
+        return Step(s)
+    broken = _broken(s, f"no byte of the rest got across for {SILENCE_LIMIT:.0f} s while the guest stood still for it")
+    if s.phase is not Phase.GIVEN:
+        return Step(broken)
+    back = _after_stop(broken, now)
+    return Step(back.state, (e.CancelTransfer(), *back.effects))
+
+
 def _on_tick_after_stop(s: Outgoing, event: object, now: float) -> _Step:
     if now - s.since < s.rest_limit:
-        return Step(s, (_wake_at_limit(s, now, s.rest_limit),))
+        wake = e.WakeAfter(REST_PAUSE) if _is_watched(s) else _wake_at_limit(s, now, s.rest_limit)
+        return Step(s, (*_watch_rest(s), wake))
     if s.transfer is Transfer.READY:  # nothing has to get across before the switch: the database is slow
         return Step(s, (e.WakeAfter(SILENCE_LIMIT / 4),))
     reason = f"the rest of the memory did not get across within {s.rest_limit:.0f} s after the stop"
@@ -940,6 +974,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.GIVING: {
         **_STOPPED,
+        e.Sampled: _to(_on_rest_sampled, _P.GIVING),
         **_NO_NOTES,
         **_NO_RESUME,
         CasAnswered: _to(_on_give_answered, _P.GIVING, *_AFTER_STOP),
@@ -959,6 +994,7 @@ TABLE: dict[Phase, _Rules] = {
     },
     _P.GIVEN: {
         **_STOPPED,
+        e.Sampled: _to(_on_rest_sampled, _P.GIVEN, _P.NOTING_TAKE_BACK),
         **_NO_NOTES,
         **_NO_RESUME,
         **_NO_WRITE,
