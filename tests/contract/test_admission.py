@@ -73,6 +73,7 @@ class Lab:
         self.runtime = Path(tempfile.mkdtemp(prefix="qa"))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.systemd: dict[str, socket.socket] = {}
+        self.heard: dict[str, list[str]] = {}
 
     def settings(self, cluster: str = "lab") -> EtcdSettings:
         etcd = self.etcd
@@ -138,6 +139,7 @@ class Lab:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
         self.wait(lambda: self._runs(name) and self.state_of(name) == 0, f"{name} is up")
+        self.wait(lambda: self._runs(name) and "READY=1" in self._hear(name), f"systemd hears that {name} is up")
         return time.monotonic() - begun
 
     def _listen(self, name: str) -> str:
@@ -146,13 +148,18 @@ class Lab:
         path.unlink(missing_ok=True)
         if name in self.systemd:
             self.systemd[name].close()
+        self.heard.pop(name, None)
         self.systemd[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.systemd[name].bind(str(path))
         return str(path)
 
     def notices(self, name: str) -> list[str]:
         """What a daemon has told systemd since it was asked last."""
-        heard = []
+        self._hear(name)
+        return self.heard.pop(name)
+
+    def _hear(self, name: str) -> list[str]:
+        heard = self.heard.setdefault(name, [])
         with suppress(BlockingIOError):
             while True:
                 heard += self.systemd[name].recv(4096).decode().splitlines()

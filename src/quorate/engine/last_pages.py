@@ -13,8 +13,11 @@ from quorate.migration.outgoing import Outgoing, Phase, Transfer
 
 PATIENCE: Final = 10.0
 """Seconds without a page across after which a guest is waited for no longer: its destination may be gone for good."""
+FLOW: Final = 1 << 16
+"""Bytes that have to go across within that time: a connection that is made again and again moves some as well."""
 LOOK: Final = 0.25
 """Seconds between two looks."""
+HOW_TO_END_IT: Final = "`systemctl kill quorate-node` ends the waiting, and these with it"
 
 _SENDING: Final = (Phase.NOTING_YOURS, Phase.TELLING, Phase.SERVING, Phase.RECONNECTING)
 
@@ -45,14 +48,14 @@ async def wait_sent(
 
     ``report`` is called with a sentence at every look while there is something to wait for.
     """
-    flowed: dict[SessionId, float] = {}
+    marks: dict[SessionId, tuple[int, float]] = {}
     while True:
         sending = [one for one in leaving() if has_pages_left(one.brain)]
-        for one in sending:
-            if one.brain.phase is Phase.SERVING or one.brain.session not in flowed:
-                flowed[one.brain.session] = now()
-        waiting = [one.name for one in sending if now() - flowed[one.brain.session] < PATIENCE]
+        for brain in (one.brain for one in sending):
+            if brain.session not in marks or brain.transferred >= marks[brain.session][0] + FLOW:
+                marks[brain.session] = brain.transferred, now()
+        waiting = [one.name for one in sending if now() - marks[one.brain.session][1] < PATIENCE]
         if not waiting:
             return tuple(one.name for one in sending)
-        report(f"waiting until the memory of {', '.join(waiting)} has left, which runs elsewhere already")
+        report(f"waiting until the memory of {', '.join(waiting)} has left, which runs elsewhere; {HOW_TO_END_IT}")
         await asyncio.sleep(LOOK)

@@ -54,7 +54,7 @@ class Door:
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(OPEN_FOR):
-                writer.write(_LOAD + _WORD)
+                writer.write(_WORD + _LOAD)
                 await reader.readexactly(len(_LOAD))
                 await reader.read()  # until the visitor has heard it all and leaves
         await _leave(writer)
@@ -116,7 +116,7 @@ async def _hears_word(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.write(_LOAD)
     await writer.drain()
     with suppress(asyncio.IncompleteReadError, ConnectionError):  # who does not wait for us is another one
-        return (await reader.readexactly(len(_LOAD) + len(_WORD))).endswith(_WORD)
+        return (await reader.readexactly(len(_WORD) + len(_LOAD))).startswith(_WORD)
     return False
 
 

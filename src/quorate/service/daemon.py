@@ -52,7 +52,7 @@ async def run(path: Path) -> None:
     notify(READY="1", STATUS=f"node {configuration.node} is up")
     evicted = await _wait_for_end(node, ending)
     if evicted is None:
-        await _wait_sent(node, ending)
+        evicted = await _wait_sent(node, ending)
     notify(STOPPING="1", STATUS="going down; virtual machines go on" if evicted is None else evicted.sentence)
     await node.stop()
     feeding.cancel()
@@ -61,14 +61,16 @@ async def run(path: Path) -> None:
         raise evicted
 
 
-async def _wait_sent(node: "Node", ending: asyncio.Event) -> None:
-    """Wait until what lives elsewhere has its last pages; another signal ends that."""
+async def _wait_sent(node: "Node", ending: asyncio.Event) -> RefusalError | None:
+    """Wait until what lives elsewhere has its last pages; another signal ends that, or the node's eviction."""
     ending.clear()
-    sending, again = asyncio.ensure_future(node.wait_sent(_report_wait)), asyncio.ensure_future(ending.wait())
-    await asyncio.wait((sending, again), return_when=asyncio.FIRST_COMPLETED)
-    again.cancel()
-    sending.cancel()
-    await asyncio.gather(sending, again, return_exceptions=True)
+    sending = asyncio.ensure_future(node.wait_sent(_report_wait))
+    end = asyncio.ensure_future(_wait_for_end(node, ending))
+    await asyncio.wait((sending, end), return_when=asyncio.FIRST_COMPLETED)
+    for one in (sending, end):
+        one.cancel()
+    _, found = await asyncio.gather(sending, end, return_exceptions=True)
+    return found if isinstance(found, RefusalError) else None
 
 
 def _report_wait(sentence: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from quorate.clusapi.identity import ImageId, NodeId, SessionId
 from quorate.engine import last_pages
-from quorate.engine.last_pages import PATIENCE, has_pages_left, wait_sent
+from quorate.engine.last_pages import FLOW, PATIENCE, has_pages_left, wait_sent
 from quorate.migration.outgoing import Outgoing, Phase, Transfer
 from quorate.migration.ownership import OwnershipRecord
 
@@ -48,20 +48,28 @@ def test_it_is_waited_for_as_long_as_pages_flow(monkeypatch: pytest.MonkeyPatch)
     def report(sentence: str) -> None:
         told.append(sentence)
         clock[0] += PATIENCE
+        session.brain = replace(session.brain, transferred=session.brain.transferred + FLOW)
         if len(told) == 5:
             session.brain = replace(SERVING, phase=Phase.ENDING_IMAGE, transfer=Transfer.COMPLETED)
 
     assert asyncio.run(wait_sent(lambda: [session], report, lambda: clock[0])) == ()
-    assert told == ["waiting until the memory of web1 has left, which runs elsewhere already"] * 5
+    assert len(told) == 5
+    assert told[0].startswith("waiting until the memory of web1 has left, which runs elsewhere")
 
 
-def test_one_that_nobody_fetches_from_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("phases", [(Phase.RECONNECTING,), (Phase.SERVING,), (Phase.SERVING, Phase.RECONNECTING)])
+def test_one_that_nobody_fetches_from_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, phases: tuple[Phase, ...]
+) -> None:
+    """A connection that is made, and lost, again and again is none: what greets costs bytes, too."""
     monkeypatch.setattr(last_pages, "LOOK", 0.0)
-    session, clock, told = Leaving(replace(SERVING, phase=Phase.RECONNECTING)), [0.0], list[str]()
+    session, clock, told = Leaving(replace(SERVING, phase=phases[0])), [0.0], list[str]()
 
     def report(sentence: str) -> None:
         told.append(sentence)
         clock[0] += PATIENCE / 4
+        chatter = session.brain.transferred + FLOW // 10
+        session.brain = replace(session.brain, phase=phases[len(told) % len(phases)], transferred=chatter)
 
     assert asyncio.run(wait_sent(lambda: [session], report, lambda: clock[0])) == ("web1",)
     assert len(told) == 4

@@ -370,6 +370,7 @@ class QemuInstance:
     async def pause_postcopy(self) -> None:
         """Give the connection up."""
         if self._has_broken():
+            await self._break_connections()  # before 9.1, QEMU does not tell of one that is just being made anew
             return
         try:
             await self._monitor.execute("migrate-pause", oob=True)
@@ -502,6 +503,8 @@ class QemuInstance:
                 self._rates.pass_started(number, time.monotonic())
             case MigrationChanged(status):
                 self._told = status
+                if status.is_final:
+                    self._run_file = replace(self._run_file, sends_to="")
                 self._monitor.set_busy(not status.is_final)
                 self._waits_for_us = status is MigrationStatus.PRE_SWITCHOVER
                 self._switch_over_if_ready()
