@@ -29,7 +29,7 @@ from quorate.clusapi.machine import Rule, Step
 from quorate.clusapi.states import NodeState, NodeStatus
 from quorate.cluster import coordinator_work as w
 from quorate.cluster.failover import AskGiver, GiverWord, Stays, TakeOver, orphans_of, plan_take_over
-from quorate.cluster.picture import NodePicture, Picture, Role
+from quorate.cluster.picture import GroupPicture, NodePicture, Picture, Role
 from quorate.cluster.quarantine import Quarantine, forget_old, forgive, new_lapses, plan_quarantine
 
 HELP_AFTER: Final = 1.0
@@ -288,9 +288,7 @@ def _take_over(s: Coordinator, picture: Picture, now: float) -> _Step:
         group = picture.groups[decision.group]
         match decision:
             case TakeOver():
-                lease = picture.nodes[group.owner].lease
-                assert lease is not None, "only a node whose lease has ended has orphans"
-                effects.append(w.Take(decision, group.owner, group.epoch, group.revision, lease.revision))
+                effects.append(w.Take(decision, group.owner, group.epoch, group.revision, _ended_lease(picture, group)))
                 moving[group.id] = Moving(decision.destination, group.epoch)
             case AskGiver() if asking.get(group.id) != group.epoch:
                 effects.append(w.Ask(decision))
@@ -301,6 +299,15 @@ def _take_over(s: Coordinator, picture: Picture, now: float) -> _Step:
             case _:
                 pass  # asked already, or said already
     return Step(replace(s, moving=moving, asking=asking, said=said), tuple(effects))
+
+
+def _ended_lease(picture: Picture, group: GroupPicture) -> int:
+    """Give the revision of the lease that its holder has no more; 0: the holder was evicted, and its lease with it."""
+    holder = picture.nodes.get(group.owner)
+    if holder is None:
+        return 0
+    assert holder.lease is not None, "only a node whose lease has ended has orphans"
+    return holder.lease.revision
 
 
 def _holds(word: Word, now: float) -> bool:

@@ -43,6 +43,7 @@ class Take:
     epoch: int
     revision: int
     lease_revision: int
+    """0: there is none, as the holder was evicted."""
 
     @property
     def group(self) -> GroupId:

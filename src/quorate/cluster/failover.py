@@ -95,8 +95,10 @@ def plan_take_over(
 
 
 def orphans_of(picture: Picture) -> list[GroupPicture]:
-    """Give the groups whose holder is dead."""
-    return [group for node in picture.nodes.values() if node.is_dead for group in picture.owned_by(node.id)]
+    """Give the groups whose holder is dead, or is in the cluster no more: an older version could leave it a group."""
+    dead = [node.id for node in picture.nodes.values() if node.is_dead]
+    gone = sorted(owner for owner in picture.all.owners() if owner not in picture.nodes)
+    return [group for node in (*dead, *gone) for group in picture.owned_by(node)]
 
 
 def _decide(
@@ -105,7 +107,7 @@ def _decide(
     dead = picture.name(group.owner)
     if _is_waited_for(picture, group.owner):
         return Stays(group.id, _WAITED_FOR.format(dead, picture.settings.restore_wait))
-    how = f"{dead} is down"
+    how = f"{dead} is down" if group.owner in picture.nodes else f"{dead} is in the cluster no more"
     if group.giver is not None and group.giver != group.owner and not _is_gone(picture, group.giver):
         giver = picture.name(group.giver)
         match words.get((group.id, group.epoch), GiverWord.WAIT):
@@ -129,7 +131,8 @@ _WAITED_FOR: Final = (
 
 def _is_waited_for(picture: Picture, owner: NodeId) -> bool:
     """Tell whether a node may just be on its way up: after a restore the first one must not take what all have."""
-    lease = picture.nodes[owner].lease
+    node = picture.nodes.get(owner)
+    lease = None if node is None else node.lease
     return lease is not None and lease.is_restored and picture.clock < picture.waits_until
 
 

@@ -78,6 +78,10 @@ class Groups(Mapping[GroupId, "GroupPicture"]):
         """Bytes that the groups commit for which a node keeps a place."""
         return self._committed.get(node, 0)
 
+    def owners(self) -> tuple[NodeId, ...]:
+        """Give the nodes that own groups, members or not."""
+        return tuple(NodeId(owner) for owner, ids in self._by_owner.items() if ids)
+
     def of_classes(self) -> "tuple[GroupPicture, ...]":
         """Give the groups with an anti-affinity class for which a place is kept."""
         return self._in_order(self._of_classes)

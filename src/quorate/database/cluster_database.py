@@ -108,7 +108,8 @@ class ClusterDatabase(ResourceRelations):
         """Compare-and-swap the whole ownership record; the epoch must rise by exactly one (else ValueError).
 
         ``run`` is written along with it. ``provided`` must hold too: a taker names the lease record that it judged.
-        A node that is being evicted is given nothing: the record then stands as it was.
+        A node that is being evicted, or was, is given nothing: the record then stands as it was. A repeated write of
+        one that is evicted meanwhile would make it the holder of what it can hold no lease for.
         StoreUnavailable says nothing about whether it landed: settle that by another change of one's own (rule R1).
         """
         if new.epoch != expected.value.epoch + 1:
@@ -118,6 +119,7 @@ class ClusterDatabase(ResourceRelations):
         plan.put(keys.ownership(group), new.encode())
         if new.holder != expected.value.holder:
             plan.compares[keys.leaving(new.holder)] = 0
+            plan.compares[keys.evicted(new.holder)] = 0
         if run is not None:
             plan.put(keys.run(group), run.encode())
         for compare in provided:

@@ -74,6 +74,13 @@ def test_a_node_that_is_no_member_takes_no_role(own: NodeState) -> None:
     assert (state.phase, effects) == (Phase.FOLLOWER, ())
 
 
+def test_what_an_evicted_node_holds_is_taken_as_long_as_there_is_no_lease_of_it() -> None:
+    state, _ = look(FOLLOWER, picture([node(1), node(2)], role=role(1)))
+    _, effects = look(state, picture([node(1), node(2)], [vm("a", 3)], role=role(1)))
+    (take,) = [effect for effect in effects if isinstance(effect, w.Take)]
+    assert (take.group, take.holder, take.lease_revision) == ("a", "3", 0)
+
+
 def test_a_paused_node_may_coordinate() -> None:
     state, _ = look(FOLLOWER, picture([node(1, state=NodeState.PAUSED)]))
     assert state.phase is Phase.TAKING

@@ -44,6 +44,13 @@ def test_a_node_that_is_down_but_whose_lease_nobody_has_ended_keeps_its_groups()
     assert plan_take_over(picture([node(1, state=NodeState.DOWN), node(2)], [vm("a", 1)])) == ()
 
 
+def test_what_a_node_holds_that_is_in_the_cluster_no_more_is_taken_over_too() -> None:
+    (decision,) = plan_take_over(picture([node(1), node(2)], [vm("a", 3), vm("b", 1)]))
+    assert isinstance(decision, TakeOver)
+    assert (decision.group, decision.starts) == ("a", True)
+    assert "as node 3 is in the cluster no more" in decision.sentence
+
+
 def test_after_a_restore_nodes_that_were_not_up_yet_are_waited_for() -> None:
     nodes, groups = [node(1), dead(2, restored=True), dead(3)], [vm("a", 2), vm("b", 3)]
     formed = picture(nodes, groups, clock=1000.0, role=role(1, formed=1000.0))

@@ -289,6 +289,22 @@ def test_nothing_is_given_to_a_node_that_is_being_evicted() -> None:
     in_cluster(body)
 
 
+def test_nothing_is_given_to_a_node_that_was_evicted() -> None:
+    """A write that it repeats for a gift of then would make it the holder of what nobody could ever take from it."""
+
+    async def body(database: ClusterDatabase) -> None:
+        node = await admit(database)
+        group = await database.create_group("spare", 9999, NODE1)
+        old = await database.get_ownership(group)
+        note = EvictedNode("beta", NOW, "root")
+        await database.members.evict(Eviction(node, note, NODE1, await close(database, node)))
+        late = Ownership(node, old.value.epoch + 1)
+        assert await database.change_ownership(group, old, late) == ConflictingOwnership(old)
+        assert (await database.get_ownership(group)).value.holder == NODE1
+
+    in_cluster(body)
+
+
 def test_who_resumes_a_node_ends_its_eviction() -> None:
     async def body(database: ClusterDatabase) -> None:
         node = await admit(database)
