@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from tests.hands.cluster_world import SimNode, World, cluster_test
-from tests.hands.test_drain import NOW, drain, is_at, resume, stage
+from tests.hands.test_drain import NOW, drain, is_at, resume
 
 from quorate.clusapi.errors import FaultError
 from quorate.clusapi.identity import NodeId
@@ -41,7 +41,7 @@ async def is_paused(world: World, node: SimNode, vm: VirtualMachineIds, count: i
     assert run.vm is not None
     machine = node.machine(vm.vm_id)
     there = await world.is_owner(node, vm) and machine is not None and not machine.is_gone
-    if not (there and await world.has_state(vm, VmState.PAUSED)):
+    if not (there and run.vm.vm_state == VmState.PAUSED):
         return False
     assert machine is not None
     assert world.runs_on(vm) is None
@@ -85,7 +85,7 @@ async def test_one_that_leaves_a_drained_node_stays_paused_there_and_when_it_com
     await world.until(lambda: is_paused(world, two, vm, count))
     await resume(two, one, NOW)
     await world.until(lambda: is_paused(world, one, vm, count))
-    assert await stage(world, one) is None
+    await world.until(lambda: is_at(world, one, None))
     await check_goes_on(world, one, vm, count)
 
 
