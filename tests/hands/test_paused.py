@@ -14,7 +14,7 @@ from quorate.clusapi.status import Status
 from quorate.cluster.moves import DrainStage
 from quorate.database import keys
 from quorate.database.cluster_database import VirtualMachineIds
-from quorate.database.contract import Put
+from quorate.database.contract import Put, StoreUnavailable
 from quorate.hypervisor.fake import FakeInstance
 
 BEATS = 3
@@ -194,3 +194,27 @@ async def test_what_could_not_be_paused_for_sure_can_be_resumed(world: World) ->
     assert await world.has_state(vm, VmState.PAUSED)
     await one.migrations.resume(vm.group)
     assert world.runs_on(vm) == one.id
+
+
+@cluster_test
+async def test_a_pause_that_the_database_did_not_take_is_none(world: World) -> None:
+    """A daemon that came after this one would let the guest run: nobody may be told that it is paused."""
+    (one,) = await world.form(1024)
+    vm = await world.vm("web1", one)
+    one.silence()
+    with pytest.raises(StoreUnavailable):
+        await one.migrations.pause(vm.group)
+    assert world.runs_on(vm) == one.id
+    assert one.migrations.get(vm.group).state is VmState.RUNNING
+    one.speak()
+    await world.until(lambda: has_written(world, one, vm))
+    run = await world.run(vm.group)
+    assert run.vm is not None
+    assert (run.vm.vm_state, run.vm.paused) == (VmState.RUNNING, False)
+    await one.migrations.pause(vm.group)
+    assert await world.has_state(vm, VmState.PAUSED)
+
+
+async def has_written(world: World, node: SimNode, vm: VirtualMachineIds) -> bool:
+    """What the node knows of the guest's state is what the database has."""
+    return await world.run(vm.group) == node.migrations.get(vm.group).run

@@ -282,6 +282,15 @@ class HostedVm(OwnedGroup):
         """Write VmState, with an event; a silent database hears of it later."""
         await self.tell(*self._state_change(state, sentence, lambda vm: vm))
 
+    async def land_state(self, state: VmState, sentence: str) -> None:
+        """Write VmState, with an event. It has landed when this returns: whoever comes after this daemon goes by it.
+
+        Raises:
+            RefusalError: 5016, this node no longer owns the VM.
+            StoreUnavailable: the database does not answer; the state is kept in mind, and has to be set right.
+        """
+        await self.write(*self._state_change(state, sentence, lambda vm: vm))
+
     async def set_saved(self, state: VmState, sentence: str, image: ImageId | None, path: str | None) -> None:
         """Write VmState and which saved image may be resumed. It has landed when this returns (I5).
 

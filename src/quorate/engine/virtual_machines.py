@@ -17,6 +17,7 @@ from quorate.clusapi.events import EventKind
 from quorate.clusapi.identity import GroupId, NetworkId
 from quorate.clusapi.states import MigrationState, OfflineAction, VmState
 from quorate.clusapi.status import Status
+from quorate.database.contract import StoreUnavailable
 from quorate.engine.admission import Admission
 from quorate.engine.context import EngineContext
 from quorate.engine.group_pictures import VmMemory
@@ -192,10 +193,20 @@ class VirtualMachines:
         return {network.id: network.name for network in self.context.view.snapshot.networks.values()}
 
     async def pause(self, group_id: GroupId) -> None:
-        """Stop the vCPUs; the VM stays online."""
+        """Stop the vCPUs; the VM stays online.
+
+        Raises:
+            RefusalError: 5023, it does not run, or is being migrated; 5016, this node no longer owns it.
+            StoreUnavailable: the database does not answer; it runs on.
+            FaultError: QEMU does not answer, and whether it stands is not known: it counts as paused.
+        """
         async with self.hold(group_id) as vm:
             instance = self._running(vm, VmState.RUNNING)
-            await vm.set_state(VmState.PAUSING, "pausing")
+            try:  # with it the wish lands, which whoever comes after this daemon goes by
+                await vm.land_state(VmState.PAUSING, "pausing")
+            except StoreUnavailable as error:
+                await vm.set_state(VmState.RUNNING, f"not paused: {error.sentence}")
+                raise
             try:
                 await instance.stop()
             except ClusterError as error:

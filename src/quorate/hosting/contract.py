@@ -108,7 +108,7 @@ class VirtualMachines(Protocol):
         ...
 
     async def pause(self, group_id: GroupId) -> None:
-        """Stop the vCPUs; RefusalError 5023 unless VmState is 2."""
+        """Stop the vCPUs; RefusalError 5023 unless VmState is 2, FaultError where the wish could not be written."""
         ...
 
     async def resume(self, group_id: GroupId) -> None:
