@@ -7,7 +7,7 @@ import pytest
 from tests.hands.cluster_world import SimNode, World, cluster_test
 from tests.hands.test_drain import NOW, drain, is_at, resume
 
-from quorate.clusapi.errors import FaultError
+from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.identity import NodeId
 from quorate.clusapi.states import GroupMoveFlags, ResourceState, VmResdllContext, VmState
 from quorate.clusapi.status import Status
@@ -218,3 +218,28 @@ async def test_a_pause_that_the_database_did_not_take_is_none(world: World) -> N
 async def has_written(world: World, node: SimNode, vm: VirtualMachineIds) -> bool:
     """What the node knows of the guest's state is what the database has."""
     return await world.run(vm.group) == node.migrations.get(vm.group).run
+
+
+@cluster_test
+async def test_one_that_is_being_paused_is_not_moved_live_and_not_saved_for_it_either(world: World) -> None:
+    one, two = await world.form(1024, 1024)
+    vm = await world.vm("web1", one)
+    machine = one.machine(vm.vm_id)
+    with pytest.MonkeyPatch.context() as patch:
+        may_stop, stop = asyncio.Event(), FakeInstance.stop
+
+        async def wait(self: FakeInstance) -> None:
+            await may_stop.wait()
+            await stop(self)
+
+        patch.setattr(FakeInstance, "stop", wait)
+        pausing = asyncio.ensure_future(one.migrations.pause(vm.group))
+        await world.until(lambda: world.has_state(vm, VmState.PAUSING))
+        with pytest.raises(RefusalError) as refused:
+            await move(one, vm, two.id, VmResdllContext.LIVE_MIGRATION)
+        assert refused.value.status is Status.ERROR_INVALID_STATE
+        may_stop.set()
+        await pausing
+    assert vm.group not in one.groups._moves.moving
+    assert one.machine(vm.vm_id) is machine
+    assert await world.is_owner(one, vm)

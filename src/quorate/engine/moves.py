@@ -36,6 +36,8 @@ from quorate.engine.supervised import spawn
 from quorate.migration.ownership import Cas, CasAnswered, CasKind
 
 DO_NOT_UPDATE_PERSISTENT_STATE: Final = int(ResourceOfflineFlags.DO_NOT_UPDATE_PERSISTENT_STATE)
+_AT_REST: Final = (VmState.PAUSED, VmState.SAVED, VmState.OFF)
+"""A virtual machine in one of these does not run, and is not about to: a move that is not live costs it nothing."""
 _WAITS: Final = int(GroupStatus.PHYSICAL_RESOURCES_LACKING | GroupStatus.OFFLINE_DUE_TO_ANTIAFFINITY_CONFLICT)
 _STATUS: Final = {
     Rule.NOT_UP: Status.ERROR_CLUSTER_NODE_DOWN,
@@ -94,6 +96,12 @@ class Moves:
                 name = None if wanted is None else self._context.name_of(wanted)
                 await migrations.start_migration(group_id, name)
                 return Status.ERROR_IO_PENDING
+            if vm is not None and (vm.lock.locked() or vm.state not in _AT_REST):
+                sentence = (
+                    f"{owned.name} is {vm.state.name.lower()}, and something is being done to it: it is moved live "
+                    "when it runs; wait until that is over, or ask for it to be saved, shut down or turned off instead"
+                )
+                raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
             vm_context = VmResdllContext.SAVE  # one that is paused loses nothing by standing, and nothing of its memory
         if group_id in migrations.outgoing or group_id in self.moving:
             raise RefusalError(Status.ERROR_INVALID_STATE, f"{owned.name} is being moved: wait, or cancel that")
