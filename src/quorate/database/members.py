@@ -65,6 +65,8 @@ class Eviction:
     closed_at: int
     """What ``close_doors`` has answered."""
     groups: Sequence[GroupId] = ()
+    lease: int | None = None
+    """The revision of its lease record that was judged to be over, 0 for none; None: the node itself has let it go."""
 
 
 class Members:
@@ -194,7 +196,8 @@ class Members:
     async def evict(self, eviction: Eviction, events: Events = ()) -> None:
         """Take a node out of the cluster: its key, name, lease and facts; its number is never given again.
 
-        Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND; RefusalError ERROR_RETRY when its doors are open again.
+        Raises CallerError ERROR_CLUSTER_NODE_NOT_FOUND; RefusalError ERROR_RETRY when its doors are open again, or it
+        has a lease again.
         """
         path = keys.node_path(eviction.node)
 
@@ -209,6 +212,12 @@ class Members:
             if doors is None or doors.revision != eviction.closed_at:
                 sentence = f"somebody else evicts or resumes {eviction.note.name!r} at this moment: look, and try again"
                 raise RefusalError(Status.ERROR_RETRY, sentence)
+            lease = await self._store.get(keys.lease(eviction.node))
+            if eviction.lease not in (None, 0 if lease is None else lease.revision):
+                sentence = f"{eviction.note.name} has come back at this moment: look, and try again"
+                raise RefusalError(Status.ERROR_RETRY, sentence)
+            if eviction.lease is not None:
+                planned.compares[keys.lease(eviction.node)] = eviction.lease
             planned.delete(doors)
             planned.delete(node)
             for below in (await self._store.range(keys.registry_key(path) + "/")).records:

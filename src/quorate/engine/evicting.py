@@ -1,11 +1,12 @@
 """EvictNode: a node leaves for good, with nothing running on it and nothing left to it.
 
-::
+Silence says nothing about what runs. So a node leaves by one of two proofs only::
 
-    up      refused while it owns groups with resources, or a QEMU of it lives; else paused, looked at again, evicted
-    down    what it owns goes to the node that evicts it first, by CAS on the lease record that is over for everybody
+    its lease is over    as a fact of the database, or it never had one: the eviction compares that record, and what the
+                         node owns goes to the node that evicts it first, by the same compare
+    its own word         it owns no group with resources, and has answered that no QEMU of it lives
 
-Before the second look its doors are closed (`Members.close_doors`): no gift that is on its way lands any more.
+Before the look that counts its doors are closed (`Members.close_doors`): no gift that is on its way lands any more.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ from quorate.database.cluster_database import ClusterDatabase, ConflictingOwners
 from quorate.database.contract import Compare
 from quorate.database.member_records import EvictedNode
 from quorate.database.members import Eviction
-from quorate.database.records import Lease, Ownership, RunState, Versioned
+from quorate.database.records import Ownership, RunState
 from quorate.database.snapshot import ClusterSnapshot, GroupInfo, NodeInfo
 from quorate.engine.run_changes import vm_in_state
 
@@ -51,8 +52,8 @@ class Evicting:
     node: NodeId
     """The node that does it: the heir, unless it leaves itself."""
     node_state: Callable[[NodeId], NodeState]
-    qemus_of: Callable[[NodeId], Awaitable[int]]
-    """How many QEMUs live on a node that is up."""
+    qemus_of: Callable[[NodeId], Awaitable[int | None]]
+    """How many QEMUs live on a node that is up, as it says itself; None: it does not answer."""
     events: MakeEvents
 
     async def evict(self, snapshot: ClusterSnapshot, info: NodeInfo, note: EvictedNode) -> None:
@@ -64,19 +65,20 @@ class Evicting:
             CallerError: 5042, it is in the cluster no more.
         """
         heir = self._heir(snapshot, info)
-        is_down = self.node_state(info.id) is NodeState.DOWN
-        await self._check(snapshot, info, is_down)
-        database, paused_here = self.database, not is_down and not info.paused
+        await self._check(snapshot, info)
+        database = self.database
+        paused_here = self.node_state(info.id) is not NodeState.DOWN and not info.paused
         if paused_here:  # so that it is given nothing new while we look again
             await database.set_node_paused(info.id, True)
         closed_at = await database.members.close_doors(info.id)
         try:
             snapshot = await database.snapshot()
-            await self._check(snapshot, info, is_down)
-            lease = snapshot.leases.get(info.id)
+            lease = await self._check(snapshot, info)
             for group in _hosted(snapshot, info.id):
                 await self._take(snapshot, group, info, heir, lease)
-            await self._remove(await database.snapshot(), info, heir, closed_at, note)
+            snapshot = await database.snapshot()
+            empty = [group.id for group in snapshot.groups_of(info.id) if snapshot.is_bare(group)]
+            await self._remove(info, Eviction(info.id, note, heir, closed_at, empty, lease))
         except ClusterError:
             await database.members.open_doors(info.id, closed_at)
             if paused_here:
@@ -100,29 +102,40 @@ class Evicting:
             )
         return found
 
-    async def _check(self, snapshot: ClusterSnapshot, info: NodeInfo, is_down: bool) -> None:
-        """Refuse with 5009 while anything runs on the node; with 1237 while nobody can tell yet."""
-        hosted = _hosted(snapshot, info.id)
+    async def _check(self, snapshot: ClusterSnapshot, info: NodeInfo) -> int | None:
+        """Refuse with 5009 while anything runs on the node; with 1237 while nobody can tell.
+
+        Answers the revision of the lease that is over, 0 for none; None: it goes on, and the node has let it go.
+        """
+        hosted, lease = _hosted(snapshot, info.id), snapshot.leases.get(info.id)
         names = ", ".join(group.name for group in hosted[:5]) + (", …" if len(hosted) > 5 else "")
-        if is_down:
-            lease = snapshot.leases.get(info.id)
-            if hosted and lease is not None and not lease.value.ended:
-                raise RefusalError(
-                    Status.ERROR_RETRY,
-                    f"{info.name} is down, but its lease is not over for certain yet, and it owns {names}: "
-                    "try again soon",
-                )
-            return
+        over = 0 if lease is None else lease.revision if lease.value.ended else None
+        if self.node_state(info.id) is NodeState.DOWN:
+            if over is not None:
+                return over
+            owns = f", and it owns {names}" if hosted else ""
+            raise RefusalError(
+                Status.ERROR_RETRY,
+                f"{info.name} is down, but its lease is not over for certain yet{owns}: try again soon",
+            )
         if hosted:
             raise RefusalError(
                 Status.ERROR_CANT_EVICT_ACTIVE_NODE,
                 f"{info.name} is up and owns {names}: move that away first, or stop its daemon",
             )
-        if number := await self.qemus_of(info.id):
+        number = await self.qemus_of(info.id)
+        if number is None and over is None:
+            raise RefusalError(
+                Status.ERROR_RETRY,
+                f"{info.name} does not say whether a QEMU of it lives, and its lease is not over for certain yet: "
+                "try again soon",
+            )
+        if number:
             raise RefusalError(
                 Status.ERROR_CANT_EVICT_ACTIVE_NODE,
                 f"{info.name} is up and {number} QEMU of it still live: wait until its migrations are over",
             )
+        return over
 
     async def _take(
         self,
@@ -130,7 +143,7 @@ class Evicting:
         group: GroupInfo,
         info: NodeInfo,
         heir: NodeId,
-        lease: Versioned[Lease] | None,
+        lease: int | None,
     ) -> None:
         """Take a group from a node whose lease is over (rule R9); what may be resumed is a saved image at most (I5)."""
         ownership, run = snapshot.ownership[group.id], snapshot.run[group.id]
@@ -139,18 +152,16 @@ class Evicting:
         taken = Ownership(heir, ownership.value.epoch + 1, image, extra=ownership.value.extra)
         sentence = f'"{group.name}" was taken from {info.name}, which is evicted'
         events = self.events(EventKind.GROUP_OWNER, group.id, group.name, sentence, heir, info.id)
-        provided = (Compare(keys.lease(info.id), 0 if lease is None else lease.revision),)
+        assert lease is not None, "a node that owns something is evicted by the end of its lease only"
+        provided = (Compare(keys.lease(info.id), lease),)
         answer = await self.database.change_ownership(group.id, ownership, taken, after, events, provided=provided)
         if isinstance(answer, ConflictingOwnership):
             raise RefusalError(Status.ERROR_RETRY, f'"{group.name}" has changed hands meanwhile: try again')
 
-    async def _remove(
-        self, snapshot: ClusterSnapshot, info: NodeInfo, heir: NodeId, closed_at: int, note: EvictedNode
-    ) -> None:
-        empty = [group.id for group in snapshot.groups_of(info.id) if snapshot.is_bare(group)]
+    async def _remove(self, info: NodeInfo, eviction: Eviction) -> None:
         sentence = f"{info.name} (node {info.id}) was evicted from the cluster; its certificate is good no more"
         events = self.events(EventKind.NODE_EVICTED, info.id, info.name, sentence)
-        await self.database.members.evict(Eviction(info.id, note, heir, closed_at, empty), events)
+        await self.database.members.evict(eviction, events)
 
     async def _forget(self, node: NodeId) -> None:
         """Take the node off the lists of preferred and possible owners. An empty list of possible owners stays one."""

@@ -220,7 +220,7 @@ async def collect(call: Call, nodes: frozenset[NodeId] | None = None) -> Cluster
         for node_id, state in states.items()
         if state is not NodeState.DOWN and (nodes is None or node_id in nodes)
     ]
-    answers = await asyncio.gather(*(_report_of(call, node_id) for node_id in asked))
+    answers = await asyncio.gather(*(report_of(call, node_id) for node_id in asked))
     reports = {node_id: answer for node_id, answer in zip(asked, answers, strict=True) if answer is not None}
     lost = any(states.get(snapshot.owner_of(group) or NodeId("")) is NodeState.DOWN for group in snapshot.groups)
     stays = reasons_to_stay(services.inspection.picture()) if lost else {}
@@ -246,7 +246,8 @@ def _state_to_show(call: Call, node_id: NodeId, status: NodeStatus) -> NodeState
     return call.services.node_state(node_id)
 
 
-async def _report_of(call: Call, node_id: NodeId) -> JsonObject | None:
+async def report_of(call: Call, node_id: NodeId) -> JsonObject | None:
+    """What a node says of itself and of what it hosts; None: it does not answer in time."""
     if node_id == call.services.node_id:
         return local_report(call.services, call.snapshot)
     try:

@@ -168,13 +168,13 @@ class People:
     async def _evict(self, daemon: "Daemon", name: str) -> None:
         snapshot = await daemon.database.snapshot()
 
-        async def qemus_of(node: NodeId) -> int:
+        async def qemus_of(node: NodeId) -> int | None:
             if node == daemon.node:
                 return len(daemon.machine.qemus)
             try:
                 return cast("int", await daemon.call(node, "processes", None, REPORT_DEADLINE))
             except ClusterError:
-                return 0  # as for a node that is shown from the database alone
+                return None
 
         state_of = daemon.membership.node_state
         evicting = Evicting(daemon.database, daemon.node, state_of, qemus_of, _no_events_of)

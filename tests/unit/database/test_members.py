@@ -305,6 +305,21 @@ def test_nothing_is_given_to_a_node_that_was_evicted() -> None:
     in_cluster(body)
 
 
+def test_a_node_whose_lease_is_not_as_it_was_judged_is_not_evicted() -> None:
+    async def body(database: ClusterDatabase) -> None:
+        node = await admit(database)
+        note, closed_at = EvictedNode("beta", NOW, "root"), await close(database, node)
+        put = await database.store.transact([], [Put(keys.lease(node), Lease("i", 1, 5.0).encode())])
+        for judged in (0, put.revision - 1):
+            error = await refused(database.members.evict(Eviction(node, note, NODE1, closed_at, lease=judged)))
+            assert error.status == Status.ERROR_RETRY
+            assert "beta has come back" in error.sentence
+        await database.members.evict(Eviction(node, note, NODE1, closed_at, lease=put.revision))
+        assert keys.lease(node) not in await dump(database)
+
+    in_cluster(body)
+
+
 def test_who_resumes_a_node_ends_its_eviction() -> None:
     async def body(database: ClusterDatabase) -> None:
         node = await admit(database)

@@ -203,6 +203,58 @@ def test_what_a_dead_node_owned_goes_to_another_when_its_lease_is_over_for_certa
     assert keys.lease(NODE2) not in dump(world)
 
 
+def write_lease(world: FakeWorld, node: NodeId, *, ended: bool = False) -> None:
+    async def write(database: ClusterDatabase) -> None:
+        await database.store.transact([], [Put(keys.lease(node), Lease("i", 3, 0.2, ended=ended).encode())])
+
+    on(world, write)
+
+
+def test_a_node_that_does_not_say_what_runs_on_it_stays_until_its_lease_is_over(
+    world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lease(world, NODE2)
+
+    async def silent(*arguments: object) -> dict[str, object]:
+        raise TimeoutError
+
+    monkeypatch.setattr(world.nodes[NODE1], "forward", silent)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_RETRY
+    assert "does not say whether a QEMU of it lives, and its lease is not over for certain yet" in error.sentence
+    write_lease(world, NODE2, ended=True)
+    assert client.call("EvictNode", node="node2").number("status") == 0
+
+
+def test_a_dead_node_that_owns_nothing_stays_until_its_lease_is_over(world: FakeWorld, client: BlockingClient) -> None:
+    take_down(world, NODE2, ended=False)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_RETRY
+    take_down(world, NODE2, ended=True)
+    assert client.call("EvictNode", node="node2").number("status") == 0
+
+
+def test_a_node_that_comes_back_while_its_doors_are_closed_is_looked_at_as_one_that_is_up(
+    world: FakeWorld, client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_down(world, NODE2, ended=True)
+    members, facts = world.nodes[NODE1].database.members, ProcessFacts(1002, (QemuProcess(VmId("x"), 77, "source"),))
+    close_doors = members.close_doors
+
+    async def close_doors_late(node: NodeId) -> int:
+        lease = Lease("of now", 1, 5.0)
+        await world.nodes[NODE1].database.store.transact([], [Put(keys.lease(node), lease.encode())])
+        world.down.discard(node)
+        return await close_doors(node)
+
+    monkeypatch.setattr(members, "close_doors", close_doors_late)
+    monkeypatch.setattr(world.nodes[NODE2], "process_facts", lambda: facts)
+    with pytest.raises(RefusalError) as caught:
+        client.call("EvictNode", node="node2")
+    assert caught.value.status == Status.ERROR_CANT_EVICT_ACTIVE_NODE
+    assert NODE2 in on(world, lambda database: database.snapshot()).nodes
+
+
 def test_a_node_evicts_itself_to_another_that_is_up(world: FakeWorld, client: BlockingClient) -> None:
     spare = on(world, lambda database: database.create_group("spare", 9999, NODE2))
     world.down.add(NODE1)

@@ -18,9 +18,9 @@ async def evict(call: Call) -> Values:
     info = lookup.node(call.snapshot, call.inputs.text("node"))
     services = call.services
 
-    async def qemus_of(node: NodeId) -> int:
-        report = (await view.collect(call, frozenset({node}))).reports.get(node, {})
-        return len(json_objects(json_object(report, "processes"), "qemu"))
+    async def qemus_of(node: NodeId) -> int | None:
+        report = await view.report_of(call, node)
+        return None if report is None else len(json_objects(json_object(report, "processes"), "qemu"))
 
     def events(
         kind: EventKind,
