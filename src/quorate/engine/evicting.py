@@ -7,6 +7,8 @@ Silence says nothing about what runs. So a node leaves by one of two proofs only
     its own word         it owns no group with resources, and has answered that no QEMU of it lives
 
 Before the look that counts its doors are closed (`Members.close_doors`): no gift that is on its way lands any more.
+A gift that has landed and is not marked yet comes first: while the giver of what the node owns lives, that one may take
+it back with its memory (rule R8); and what the node itself gave is of its memory until the new owner has marked it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -107,6 +109,7 @@ class Evicting:
 
         Answers the revision of the lease that is over, 0 for none; None: it goes on, and the node has let it go.
         """
+        _check_gifts(snapshot, info)
         hosted, lease = _hosted(snapshot, info.id), snapshot.leases.get(info.id)
         names = ", ".join(group.name for group in hosted[:5]) + (", …" if len(hosted) > 5 else "")
         over = 0 if lease is None else lease.revision if lease.value.ended else None
@@ -175,6 +178,33 @@ class Evicting:
             if "PossibleOwners" in resource.properties and node in resource.possible_owners:
                 owners = [other for other in resource.possible_owners if other != node and other in snapshot.nodes]
                 await database.set_possible_owners(resource.id, owners)
+
+
+def _check_gifts(snapshot: ClusterSnapshot, info: NodeInfo) -> None:
+    """Refuse with 1237 while a live migration has given, and its end is open: both sides settle that by themselves."""
+    for id_, ownership in snapshot.ownership.items():
+        record, group = ownership.value, snapshot.groups.get(id_)
+        if group is None or record.giver in (None, record.holder):
+            continue
+        if record.giver == info.id:
+            raise RefusalError(
+                Status.ERROR_RETRY,
+                f"{info.name} has given {group.name} away, and its new owner has not said yet that it runs: "
+                "try again soon",
+            )
+        giver = None if record.giver is None else snapshot.nodes.get(record.giver)
+        if record.holder == info.id and giver is not None and not _is_over(snapshot, giver.id):
+            raise RefusalError(
+                Status.ERROR_RETRY,
+                f"{giver.name} was giving {group.name} to {info.name} and may still take it back with its memory: "
+                "try again soon",
+            )
+
+
+def _is_over(snapshot: ClusterSnapshot, node: NodeId) -> bool:
+    """A node's lease is over as a fact of the database."""
+    lease = snapshot.leases.get(node)
+    return lease is not None and lease.value.ended
 
 
 def _hosted(snapshot: ClusterSnapshot, node: NodeId) -> list[GroupInfo]:

@@ -13,14 +13,14 @@ from tests.unit.server.fake import FakeWorld, running_fake_cluster
 from quorate.client import functions as capi
 from quorate.client.blocking import BlockingClient
 from quorate.clusapi.errors import ClusterError, RefusalError
-from quorate.clusapi.identity import NodeId, VmId
+from quorate.clusapi.identity import GroupId, ImageId, NodeId, VmId
 from quorate.clusapi.status import Status
 from quorate.clusapi.versions import PROGRAM_LEVELS, LevelRange
 from quorate.database import keys
 from quorate.database.cluster_database import ClusterDatabase
 from quorate.database.contract import Put
 from quorate.database.member_records import AuthorityRecord
-from quorate.database.records import Lease, NodeFacts
+from quorate.database.records import Lease, NodeFacts, Ownership, Versioned
 from quorate.peers.authority import fingerprint
 from quorate.peers.join_token import JoinWord
 from quorate.server.services import ProcessFacts, QemuProcess
@@ -253,6 +253,35 @@ def test_a_node_that_comes_back_while_its_doors_are_closed_is_looked_at_as_one_t
         client.call("EvictNode", node="node2")
     assert caught.value.status == Status.ERROR_CANT_EVICT_ACTIVE_NODE
     assert NODE2 in on(world, lambda database: database.snapshot()).nodes
+
+
+def give(world: FakeWorld, group: str, giver: NodeId, holder: NodeId) -> None:
+    async def write(database: ClusterDatabase) -> None:
+        old = await database.get_ownership(GroupId(group))
+        new = Ownership(holder, old.value.epoch + 1, ImageId("new"), ImageId("old"), giver)
+        assert isinstance(await database.change_ownership(GroupId(group), old, new), Versioned)
+
+    on(world, write)
+
+
+def test_what_a_living_giver_may_take_back_is_not_taken_by_an_eviction(
+    world: FakeWorld, client: BlockingClient
+) -> None:
+    give(world, give_vm(world, NODE3), NODE3, NODE2)
+    take_down(world, NODE2, ended=True)
+    write_lease(world, NODE3)
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_RETRY
+    assert "node3 was giving web1 to node2 and may still take it back with its memory" in error.sentence
+
+
+def test_a_giver_stays_until_its_gift_is_marked(world: FakeWorld, client: BlockingClient) -> None:
+    give(world, give_vm(world, NODE2), NODE2, NODE3)
+    for ended in (False, True):
+        take_down(world, NODE2, ended=ended)
+        error = refused(world, lambda: client.call("EvictNode", node="node2"))
+        assert error.status == Status.ERROR_RETRY
+        assert "node2 has given web1 away, and its new owner has not said yet that it runs" in error.sentence
 
 
 def test_a_node_evicts_itself_to_another_that_is_up(world: FakeWorld, client: BlockingClient) -> None:
