@@ -105,7 +105,7 @@ def _decide(
     picture: Picture, room: Room, group: GroupPicture, words: Mapping[tuple[GroupId, int], GiverWord]
 ) -> Decision:
     dead = picture.name(group.owner)
-    if _is_waited_for(picture, group.owner):
+    if is_waited_for(picture, group.owner):
         return Stays(group.id, _WAITED_FOR.format(dead, picture.settings.restore_wait))
     how = f"{dead} is down" if group.owner in picture.nodes else f"{dead} is in the cluster no more"
     if group.giver is not None and group.giver != group.owner and not _is_gone(picture, group.giver):
@@ -129,7 +129,7 @@ _WAITED_FOR: Final = (
 )
 
 
-def _is_waited_for(picture: Picture, owner: NodeId) -> bool:
+def is_waited_for(picture: Picture, owner: NodeId) -> bool:
     """Tell whether a node may just be on its way up: after a restore the first one must not take what all have."""
     node = picture.nodes.get(owner)
     lease = None if node is None else node.lease

@@ -177,7 +177,7 @@ class People:
                 return None
 
         state_of = daemon.membership.node_state
-        evicting = Evicting(daemon.database, daemon.node, state_of, qemus_of, _no_events_of)
+        evicting = Evicting(daemon.database, daemon.node, state_of, qemus_of, daemon.picture, _no_events_of)
         info = snapshot.node(self._world.node_called(name))
         await evicting.evict(snapshot, info, EvictedNode(name, _TODAY, "somebody"))
         self._world.counts.evictions += 1

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.unit.cluster import pictures as p
 from tests.unit.peers.certificates import Authorities
 from tests.unit.server.fake import FakeWorld, running_fake_cluster
 
@@ -187,6 +189,37 @@ def test_a_node_on_which_a_machine_arrives_stays(
     assert "1 QEMU of it still live" in error.sentence
 
 
+def show(world: FakeWorld, group: str, *, possible: tuple[int, ...]) -> None:
+    """What node1 sees of a VM of node2, which is dead."""
+    ownership = on(world, lambda database: database.get_ownership(GroupId(group)))
+    seen = replace(p.vm("web1", 2, possible=possible, revision=ownership.revision), id=GroupId(group))
+    world.picture = p.picture([p.node(1), p.dead(2), p.node(3)], [seen])
+
+
+def test_what_a_dead_node_owned_goes_to_a_possible_owner_and_to_nobody_else(
+    world: FakeWorld, client: BlockingClient
+) -> None:
+    group = give_vm(world, NODE2)
+    take_down(world, NODE2, ended=True)
+    show(world, group, possible=(2,))
+    error = refused(world, lambda: client.call("EvictNode", node="node2"))
+    assert error.status == Status.ERROR_NODE_CANT_HOST_RESOURCE
+    assert "no other node can take web1: node1 is not a possible owner of all resources of web1" in error.sentence
+    show(world, group, possible=(2, 3))
+    assert client.call("EvictNode", node="node2").number("status") == 0
+    assert on(world, lambda database: database.snapshot()).owner_of(GroupId(group)) == NODE3
+
+
+def test_an_eviction_plans_with_the_groups_as_they_are_now(world: FakeWorld, client: BlockingClient) -> None:
+    group = give_vm(world, NODE2)
+    take_down(world, NODE2, ended=True)
+    show(world, group, possible=(1, 2))
+    assert world.picture is not None
+    seen = world.picture.groups[GroupId(group)]
+    world.picture = replace(world.picture, groups={seen.id: replace(seen, revision=seen.revision - 1)})
+    assert refused(world, lambda: client.call("EvictNode", node="node2")).status == Status.ERROR_RETRY
+
+
 def test_what_a_dead_node_owned_goes_to_another_when_its_lease_is_over_for_certain(
     world: FakeWorld, client: BlockingClient
 ) -> None:
@@ -196,6 +229,7 @@ def test_what_a_dead_node_owned_goes_to_another_when_its_lease_is_over_for_certa
     assert error.status == Status.ERROR_RETRY
     assert "its lease is not over for certain yet" in error.sentence
     take_down(world, NODE2, ended=True)
+    show(world, group, possible=(1, 2))
     assert client.call("EvictNode", node="node2").number("status") == 0
     snapshot = on(world, lambda database: database.snapshot())
     ownership = snapshot.ownership[snapshot.group(group).id].value

@@ -32,7 +32,14 @@ async def evict(call: Call) -> Values:
     ) -> tuple[EventRecord, ...]:
         return (call.event(kind, object_id, object_name, sentence, after, before),)
 
-    evicting = Evicting(services.database, services.node_id, services.node_state, qemus_of, events)
+    evicting = Evicting(
+        database=services.database,
+        node=services.node_id,
+        node_state=services.node_state,
+        qemus_of=qemus_of,
+        picture=services.inspection.picture,
+        events=events,
+    )
     await evicting.evict(call.snapshot, info, EvictedNode(info.name, datetime.now(UTC), call.context.actor))
     return done().with_value("sentence", await _left_to_do(call))
 
