@@ -301,6 +301,10 @@ class SimNode:
         await self.groups.close()
         await self.host.close()
         await self.migrations.close()
+        for leaving in self.migrations.outgoing.values():
+            leaving._drop_effects()  # no daemon, no session
+        for arriving in self.migrations.incoming.values():
+            arriving._drop_effects()
         if release:
             for vm in self.migrations.all():
                 if vm.instance is not None:

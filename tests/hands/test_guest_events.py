@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from tests.hands.cluster_world import SimNode, World, cluster_test
 
-from quorate.clusapi.states import MigrationState, VmState
+from quorate.clusapi.states import MigrationState, ResourceState, VmState
 from quorate.database.cluster_database import VirtualMachineIds
+from quorate.engine.incoming_session import IncomingSession
 from quorate.hypervisor.fake import FakeInstance, FakeMachine
 
 
@@ -93,3 +94,71 @@ async def test_a_guest_that_has_arrived_is_announced_until_somebody_sends_to_it(
         await world.until(seen.is_set)
         await world.until(lambda: not any("announcements" in task.get_name() for task in two.migrations._tasks))
     assert len(told) == 3
+
+
+# --- while no daemon is there ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_crashed", [False, True])
+def test_a_source_that_comes_back_finds_that_its_guest_has_ended(has_crashed: bool) -> None:
+    @cluster_test
+    async def body(world: World) -> None:
+        one, two, vm, machine = await copied(world)
+        await one.stop()
+        end(machine, has_crashed)
+        again = await world.again(one)
+        await over(world, again, two, vm)
+        await check_end(world, again, vm, machine, has_crashed)
+
+    body()
+
+
+@pytest.mark.parametrize("has_crashed", [False, True])
+def test_a_destination_that_comes_back_finds_that_its_guest_has_ended_there(has_crashed: bool) -> None:
+    @cluster_test
+    async def body(world: World) -> None:
+        one, two = await world.form(1024, 1024)
+        vm = await world.vm("web1", one)
+        with pytest.MonkeyPatch.context() as patch:
+
+            async def is_not_written(*arguments: object) -> None:
+                return None
+
+            patch.setattr(IncomingSession, "_send_cas", is_not_written)
+            await one.migrations.start_migration(vm.group, "node2")
+            await world.until(lambda: world.runs_on(vm) == two.id)
+            machine = two.machine(vm.vm_id)
+            assert machine is not None
+            await two.stop()
+        end(machine, has_crashed)
+        again = await world.again(two)
+        await world.until(lambda: not again.migrations.incoming)
+        assert await world.owner(vm.group) == two.id
+        await world.until(lambda: one.machine(vm.vm_id) is None)
+        await check_end(world, again, vm, machine, has_crashed)
+
+    body()
+
+
+def end(machine: FakeMachine, has_crashed: bool) -> None:
+    if has_crashed:
+        machine.panic()
+    else:
+        machine.power_off()
+
+
+async def check_end(
+    world: World, node: SimNode, vm: VirtualMachineIds, machine: FakeMachine, has_crashed: bool
+) -> None:
+    """One that has crashed is started again, and one that has shut itself down is off; its QEMU is ended."""
+    await world.until(lambda: machine.is_gone)
+    if has_crashed:
+        await world.until(lambda: world.runs_on(vm) == node.id)
+        return
+    await world.until(lambda: world.has_state(vm, VmState.OFF))
+
+    async def is_offline() -> bool:
+        return (await world.states(vm.group))[vm.vm_resource] is ResourceState.OFFLINE
+
+    await world.until(is_offline)
+    assert world.runs_on(vm) is None

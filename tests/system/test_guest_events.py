@@ -4,6 +4,8 @@ The guest is a Linux that obeys what is written on its disk, so that the moment 
 held where memory flows, or its destination's where the guest runs there and the source has not heard of it.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,16 @@ class Actor:
 
     def move(self, destination: str) -> None:
         self.cluster.call("MoveGroup", group=self.name, destination=destination)
+
+    def ends_without_daemon(self, order: bytes, node: str) -> None:
+        """Have it end itself where nobody hears of it: the daemon is dead by then, and another one comes."""
+        silent = self.cluster.serial_log(self.name, node)
+        with self.cluster.daemon_stands_still(node):
+            dead = self.cluster.daemon_pid(node)
+            self.tell(order)
+            self.cluster.wait(lambda: not self.watch.wait_beats(1, 1.0, silent), 60, "it counts no more")
+            os.kill(dead, signal.SIGKILL)
+        self.cluster.wait(lambda: self.cluster.daemon_pid(node) not in (0, dead), 60, f"{node} has another daemon")
 
     def migration(self) -> MigrationState:
         return MigrationState(self.cluster.migration_state(self.name))
@@ -190,3 +202,36 @@ def test_one_that_crashes_as_soon_as_it_has_arrived_is_started_again_there(actor
     points.release()
     actor.cluster.wait(lambda: actor.starts() == 2, 60, "it is started again")
     actor.wait("runs there", node="node2", vm=VmState.RUNNING, resource=ResourceState.ONLINE, qemus=["node2"])
+
+
+# --- while no daemon is there ----------------------------------------------------------------------------------------
+
+
+def test_one_that_shuts_down_while_its_source_has_no_daemon_is_off_where_it_was(actor: Actor, points: Points) -> None:
+    begin(actor, points, "node1", Point.PRE_COPY)
+    actor.ends_without_daemon(OFF, "node1")
+    points.release()
+    check_end(actor, "node1", OFF)
+    assert not actor.migration().is_under_way
+
+
+@pytest.mark.parametrize("order", [OFF, CRASH], ids=["off", "crash"])
+def test_one_that_ends_where_it_has_arrived_while_no_daemon_is_there(
+    actor: Actor, points: Points, order: bytes
+) -> None:
+    begin(actor, points, "node2", Point.MARKED)
+    actor.wait_beats("node2")
+    actor.ends_without_daemon(order, "node2")
+    points.release()
+    check_end(actor, "node2", order)
+
+
+def check_end(actor: Actor, node: str, order: bytes) -> None:
+    """One that has shut down is off, and one that has crashed is started again; once, and there."""
+    if order == OFF:
+        actor.wait("is off there", node=node, vm=VmState.OFF, resource=ResourceState.OFFLINE, qemus=[])
+        assert actor.starts() == 1
+        return
+    actor.cluster.wait(lambda: actor.starts() == 2, 60, "it is started again")
+    actor.wait("runs there", node=node, vm=VmState.RUNNING, resource=ResourceState.ONLINE, qemus=[node])
+    actor.wait_beats(node)

@@ -350,7 +350,7 @@ class Groups:
 
     async def _on_image_lost(self, group: GroupId, sentence: str) -> None:
         vm = self._migrations.find(group)
-        if vm is not None:
+        if vm is not None and group in self._attached:  # else it is found lost, and told once, when it is taken on
             self._migrations.report_lost(vm, sentence)
 
     def _on_vm_failed(self, group: GroupId, sentence: str, by_guest: bool) -> None:

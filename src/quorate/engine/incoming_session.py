@@ -20,7 +20,7 @@ from quorate.engine.journal import IncomingNote
 from quorate.engine.passages import passages_to
 from quorate.engine.run_changes import PAGES_MISSING, run_after_destination
 from quorate.engine.session import GUEST_RUNNING, Session
-from quorate.engine.vcpus import let_run
+from quorate.engine.vcpus import ended_by_itself, let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import incoming_events as i
 from quorate.migration.incoming import Incoming, Phase
@@ -90,6 +90,8 @@ class IncomingSession(Session[Incoming, i.Event]):
         """Since then: the VM as this node has it."""
         self.guest_ended: hv.GuestShutdown | hv.GuestPanicked | None = None
         """What the guest did to itself here before this node had it."""
+        self._may_have_ended = instance is not None
+        """Whether that may have been while no daemon was there: not asked where every moment counts."""
         self.taking_on = asyncio.Lock()
         self._unsubscribe: Callable[[], None] = lambda: None
         if instance is not None:
@@ -351,8 +353,12 @@ class IncomingSession(Session[Incoming, i.Event]):
     async def _cont(self, incarnation: str) -> None:
         try:
             assert self.instance is not None, "there is nothing to run"
-            await let_run(self._context, self.instance, self.name, "the migration", incarnation, patience=0.0)
+            if self._may_have_ended:
+                self.guest_ended = self.guest_ended or await ended_by_itself(self.instance)
+            if self.guest_ended is None:
+                await let_run(self._context, self.instance, self.name, "the migration", incarnation, patience=0.0)
         except ClusterError as error:
+            self._may_have_ended = True
             self.post(i.ContFailed(error.sentence))
             return
         self.moments[GUEST_RUNNING] = self._context.now()

@@ -422,6 +422,7 @@ class OutgoingMigrations(VirtualMachines):
         )
         session = OutgoingSession(vm, brain, prepare, parameters, self.on_outgoing_ended, plan.drained, transport)
         session.on_serving = self.leave
+        session.on_guest_ended = self.on_instance_event
         return session
 
     async def cancel_migration(self, group_id: GroupId) -> None:

@@ -17,7 +17,7 @@ from quorate.engine.journal import OutgoingNote
 from quorate.engine.outgoing_news import OutgoingNews
 from quorate.engine.run_changes import run_after_source
 from quorate.engine.session import GUEST_RESUMED, GUEST_STOPPED, HAND_OVER_ANSWERED, HAND_OVER_SENT, Session
-from quorate.engine.vcpus import let_run
+from quorate.engine.vcpus import ended_by_itself, let_run
 from quorate.hypervisor import contract as hv
 from quorate.migration import outgoing_events as e
 from quorate.migration.convergence import Sample
@@ -42,6 +42,11 @@ _log = structlog.get_logger("migration")
 
 async def _nothing(session: "OutgoingSession") -> None:
     """Nobody wants to know."""
+
+
+def _unheard(vm: HostedVm, instance: hv.Instance, event: hv.InstanceEvent) -> None:
+    """Nobody wants to know: what has ended is ended."""
+    instance.kill()
 
 
 class OutgoingSession(Session[Outgoing, e.Event]):
@@ -74,8 +79,12 @@ class OutgoingSession(Session[Outgoing, e.Event]):
         self._copying_since = self._context.now()
         self._news = OutgoingNews(vm, self._copying_since)
         self._new_pass = asyncio.Event()
+        self._may_have_ended = prepare is None
+        """Whether the guest may have, while no daemon was there."""
         self.on_serving: Callable[[OutgoingSession], Coroutine[object, object, None]] = _nothing
         """Awaited when the guest runs at the destination while its pages are still being sent."""
+        self.on_guest_ended: Callable[[HostedVm, hv.Instance, hv.InstanceEvent], None] = _unheard
+        """Called when the guest, which is to be resumed, has ended by itself while no daemon was there."""
         self._unsubscribe: Callable[[], None] = lambda: None
         if vm.instance is not None:
             self._unsubscribe = vm.instance.subscribe(self._on_instance_event)
@@ -381,8 +390,13 @@ class OutgoingSession(Session[Outgoing, e.Event]):
     async def _resume_guest(self, incarnation: str) -> None:
         try:
             instance = self._instance()
+            ended = await ended_by_itself(instance) if self._may_have_ended else None
+            if ended is not None:
+                self.on_guest_ended(self.vm, instance, ended)  # who ends its QEMU, which we are told
+                return
             await let_run(self._context, instance, self.name, "the end of the migration", incarnation, patience=0.0)
         except ClusterError as error:
+            self._may_have_ended = True
             self.post(e.ResumeFailed(error.sentence))
             return
         self.moments[GUEST_RESUMED] = self._context.now()

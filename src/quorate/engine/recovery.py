@@ -182,6 +182,7 @@ class _Recovery:
         step = recover_outgoing(note.journal, record, found, self._context.now())
         session = OutgoingSession(vm, step.state, None, hv.MigrationParameters(), self._migrations.on_outgoing_ended)
         session.on_serving = self._migrations.leave
+        session.on_guest_ended = self._migrations.on_instance_event
         self._migrations.outgoing[self._group] = session
         _log.info("a migration goes on", vm=self._name, phase=step.state.phase.value, found=found.value)
         session.carry_on(step.effects)

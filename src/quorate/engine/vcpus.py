@@ -5,11 +5,11 @@ whether the node may run anything at this moment (I2): a guard lives that would 
 and the lease, or the promises that carry it on, hold. The guard is asked first, as it may have to be waited for.
 """
 
-from quorate.clusapi.errors import FaultError
+from quorate.clusapi.errors import FaultError, RefusalError
 from quorate.clusapi.status import Status
 from quorate.engine.context import EngineContext
 from quorate.engine.guard import PATIENCE
-from quorate.hypervisor.contract import Instance
+from quorate.hypervisor.contract import GuestPanicked, GuestShutdown, Instance, RunState
 
 
 async def let_run(
@@ -38,3 +38,25 @@ async def let_run(
             f"the lease of {context.node_name} ran out during {doing} of {name}: it was not run",
         )
     await instance.cont()
+
+
+async def ended_by_itself(instance: Instance) -> GuestShutdown | GuestPanicked | None:
+    """Tell what a guest did to itself while no daemon was there; None: it has not ended.
+
+    One that has ended is not let run: its QEMU refuses that for ever of one that has shut down, and of one that has
+    crashed nobody would hear.
+
+    Raises:
+        RefusalError: 5023, it is still being sent away; QEMU tells only when that is over, or given up.
+        FaultError: QEMU did not answer.
+    """
+    match await instance.run_state():
+        case RunState.SHUTDOWN:
+            return GuestShutdown(by_guest=True)
+        case RunState.PANICKED:
+            return GuestPanicked()
+        case RunState.SAVING:
+            sentence = "its transfer has not come to an end: what the guest has done itself shows afterwards"
+            raise RefusalError(Status.ERROR_INVALID_STATE, sentence)
+        case _:
+            return None
