@@ -51,6 +51,8 @@ class Author:
         self._doomed: set[str] = set()
         self._paused: list[str] = []
         self._stopped: list[str] = []
+        self._evicted: list[str] = []
+        """What somebody has tried to evict, and nobody has admitted again."""
         self._moved: list[str] = []
         """What was migrated in this episode."""
         self._steps: list[s.Step] = []
@@ -91,6 +93,9 @@ class Author:
         for node in dict.fromkeys(self._paused):
             if self._dice.chance(0.7):
                 self._command_at(at, s.Resume(node, self._dice.choice(("none", "immediate", "policy"))))
+        for node in dict.fromkeys(self._evicted):
+            if self._dice.chance(0.8):
+                self._command_at(at - 0.1, s.Admit(node))
         for vm in dict.fromkeys(self._stopped):
             if self._dice.chance(0.7):
                 self._command_at(at + 0.1, s.Start(vm))
@@ -101,6 +106,10 @@ class Author:
         match command:
             case s.Pause(node) | s.Drain(node):
                 self._paused.append(node)
+            case s.Evict(node) if node not in self._evicted:
+                self._evicted.append(node)
+            case s.Admit(node) if node in self._evicted:
+                self._evicted.remove(node)
             case s.Resume(node) if node in self._paused:
                 self._paused.remove(node)
             case s.Stop(vm):
@@ -148,6 +157,7 @@ class Author:
             (self._flapping, 0.7),
             (self._crowd, 1.5),
             (self._people, 1.0),
+            (self._replacement, 1.2),
         )
 
     def _chaos(self) -> None:
@@ -266,6 +276,28 @@ class Author:
         for _ in range(3 + self._dice.below(5)):
             self._command_at(self._begin + self._dice.between(0.0, 20.0), self._any_command())
 
+    def _replacement(self) -> None:
+        """A node that was drained, or has died, is evicted while things move or break; another one takes its name."""
+        dice, node, at = self._dice, self._node(), self._begin
+        if dice.chance(0.6):
+            self._command_at(at, s.Drain(node, None, False, dice.chance(0.3)))
+            again = dice.choice((0.3, 1.0, 3.0))
+        else:
+            self._fault_at(at, s.PowerOff(node, dice.choice((4.0, 12.0, 60.0))))
+            again = dice.choice((1.0, 2.0, 5.0))
+        for _ in range(dice.below(3)):
+            vm = self._migrate(at + dice.between(-1.0, 3.0))
+            side, phase = dice.choice(_HAND_OVER)
+            if dice.chance(0.4):
+                self._when(vm, "source" if side == "source" else "destination", phase, s.Evict(node))
+        for _ in range(2 + dice.below(4)):
+            at += again * dice.between(0.5, 1.5)
+            self._command_at(at, s.Evict(node))
+            if dice.chance(0.25):
+                self._fault_at(at + dice.choice(_SOON) * dice.draw(), self._sharp_fault(dice.choice((node, ""))))
+        if dice.chance(0.7):
+            self._command_at(at + dice.choice((0.2, 2.0, 10.0)) * dice.draw(), s.Admit(node))
+
     def _migrate(self, at: float) -> str:
         vm = self._vm()
         self._command_at(at, s.Migrate(vm, self._node() if self._dice.chance(0.4) else None))
@@ -277,6 +309,7 @@ class Author:
         dice = self._dice
         vm, node = vm or self._vm(), self._node()
         to = self._node() if dice.chance(0.5) else None
+        evicted = dice.choice(self._evicted) if self._evicted else node
         paused = dice.choice(self._paused) if self._paused else node
         moved = dice.choice(self._moved) if self._moved else vm
         stopped = dice.choice(self._stopped) if self._stopped and dice.chance(0.7) else vm
@@ -290,6 +323,8 @@ class Author:
             (lambda: s.Resume(paused, dice.choice(("none", "immediate", "policy"))), 4.0 if self._paused else 0.5),
             (lambda: s.Pause(node), 1.0),
             (lambda: s.ConfirmOff(node), 0.7),
+            (lambda: s.Evict(paused), 0.7),
+            (lambda: s.Admit(evicted), 2.0 if self._evicted else 0.0),
             (lambda: s.SetCluster("SameSubnetThreshold", dice.choice((3, 5, 10))), 0.5),
             (lambda: s.SetCluster("MaximumParallelMigrations", dice.choice((1, 2, 4))), 0.5),
             (lambda: s.SetGroup(vm, "Priority", dice.choice((1000, 2000, 3000))), 1.0),

@@ -17,6 +17,7 @@ HAD: Final = {
     "a migration that a restarted daemon carried on": "recoveries",
     "a post-copy": "post_copies",
     "a drain": "drains",
+    "an eviction": "evictions",
     "a guard that ended virtual machines": "guard_kills",
     "a start from disks after a failure": "cold_starts",
 }
