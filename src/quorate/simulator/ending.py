@@ -157,12 +157,12 @@ def _owners(world: "World", group: GroupId) -> list["Machine"]:
     """The living nodes that take new groups, and may have this one; a locked one does not leave a living node."""
     head = world.store.head()
     holder = world.machines[head.ownership[group].value.holder]
-    if head.groups[group].properties.number("LockedFromMoving") and not holder.is_doomed:
-        return [holder]
+    stays = head.groups[group].properties.number("LockedFromMoving") and not holder.is_doomed
     out = []
     for node, info in head.nodes.items():
         machine = world.machines[node]
         is_possible = all(machine.node in resource.possible_owners for resource in head.resources_of(group))
+        is_possible = is_possible and (machine is holder or not stays)
         if is_possible and not (machine.is_doomed or info.paused or info.status):
             out.append(machine)
     return out

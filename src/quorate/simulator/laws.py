@@ -74,6 +74,8 @@ class Laws:
         """Called when the virtual CPUs of a guest have started, or stand."""
         self._images: dict[GroupId, dict[Qemu, None]] = {}
         self._stale: set[ImageId] = set()
+        self._older: set[Qemu] = set()
+        """What a saved image was restored into, and another one of the same image has run."""
         self._saved: dict[GroupId, set[ImageId]] = {}
         self._ended: set[NodeId] = set()
         self._excused: dict[Qemu, float] = {}
@@ -106,7 +108,7 @@ class Laws:
         self._check_record(qemu)
         self._check_deadline(qemu)
         self._tell(qemu, "runs")
-        if qemu.image in self._stale:
+        if qemu.image in self._stale or qemu in self._older:
             if not self._is_excused(qemu):
                 raise self.broken("I5", f"{self._where(qemu)} runs an image that is older than its disks")
             self.on_guest(qemu, True)  # for the tenth of a second that its guard has: nothing is older than this
@@ -115,8 +117,12 @@ class Laws:
         for other in tuple(images):
             if other.is_gone:
                 del images[other]
+                self._older.discard(other)
             elif other is not qemu and (other.run in _COMPLETE or other.has_all):
-                self._stale.add(other.image)
+                if other.image == qemu.image:
+                    self._older.add(other)
+                else:
+                    self._stale.add(other.image)
         for image in self._saved.pop(group, set()):
             if image != qemu.image:
                 self._stale.add(image)
